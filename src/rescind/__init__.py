@@ -1,0 +1,1 @@
+"""rescind: make trained models forget data on request, and show it with evidence."""

@@ -1,0 +1,66 @@
+"""The statement that is signed, and the envelope that carries its bytes unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rescind.core.evidence import ErasureReceipt, Measurement, Proof
+from rescind.core.guarantee import Guarantee
+from rescind.core.request import Goal, Target
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:rescind:deletion-certificate:1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """All that a certificate says. ``scope`` lists what it does not cover.
+
+    ``original``, ``unlearned`` and ``run`` are SHA-256 digests; ``ledger_head`` and ``ledger_seq``
+    name the last entry before signing, so that erasure provably came before it.
+    """
+
+    request: str
+    model: str
+    goal: Goal
+    basis: str
+    target: Target
+    received_at: str
+    withdrawn_at: str
+    original: str
+    unlearned: str
+    run: str
+    forgotten: str | None
+    method: str
+    parameters: Mapping[str, Any]
+    guarantee: Guarantee
+    measurements: tuple[Measurement, ...]
+    proof: Proof
+    erasure: ErasureReceipt
+    ledger_seq: int
+    ledger_head: str
+    scope: tuple[str, ...]
+    issued_at: str
+    valid_until: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """An Ed25519 signature; ``public`` is the raw public key in hex, a hint and not an authority."""
+
+    key_id: str
+    signature: str
+    public: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A DSSE envelope: the bytes that were signed are the bytes that are verified."""
+
+    payload: bytes
+    signatures: tuple[Signature, ...]
+    payload_type: str = PAYLOAD_TYPE

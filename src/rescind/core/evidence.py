@@ -1,0 +1,79 @@
+"""What was measured, attacked, proved and destroyed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rescind.core.guarantee import Sense
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number about one version, with its 95 % interval over ``n`` examples.
+
+    ``passed`` is None where the number decides nothing.
+    """
+
+    name: str
+    version: str
+    value: float
+    interval: tuple[float, float]
+    n: int
+    compared_with: Literal["retrained", "original", "none"] = "none"
+    passed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All measurements of a version, scored on the test records that are left."""
+
+    version: str
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The outcome of an attack, with the power it had."""
+
+    audit: str
+    version: str
+    null: str
+    level: float
+    power: float
+    effect: float
+    interval: tuple[float, float]
+    outcome: Literal["removed_supported", "residue_found", "no_power"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A replay, or why there is none.
+
+    ``weights`` is the digest of the served selection that the replay arrived at by itself and
+    ``compared`` the number of stored snapshots whose bytes it met.
+    """
+
+    kind: Literal["replay"]
+    outcome: Literal["identical", "not_run", "not_possible"]
+    reason: str = ""
+    sense: Sense | None = None
+    weights: str = ""
+    compared: int = 0
+    environment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReceipt:
+    """What was destroyed or rewritten, by artifact kind, and what is left (which must be nothing).
+
+    ``encrypted`` is False when encryption at rest is turned off: then only the bytes were unlinked.
+    ``recipients`` are exports and backups outside the workspace that still hold the records.
+    """
+
+    destroyed: Mapping[str, int] = field(default_factory=dict)
+    rewritten: Mapping[str, int] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
+    encrypted: bool = True
+    recipients: tuple[str, ...] = ()

@@ -1,0 +1,148 @@
+"""The seams: plug-ins have at most three methods, backends at most twelve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from rescind.core.certificate import Signature
+from rescind.core.dataset import Record, Split
+from rescind.core.guarantee import Guarantee
+from rescind.core.lineage import Artifact, ArtifactKind
+from rescind.core.partition import Cell
+from rescind.core.run import Order, Recipe, Run, Snapshot
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One change of a projection: ``value`` None removes the key."""
+
+    table: str
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One step, with the projections it changes. ``seq``, ``previous`` and ``digest`` are the
+    ledger's: digest = SHA-256 of the canonical JSON of all other fields."""
+
+    kind: str
+    request: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    writes: tuple[Write, ...] = ()
+    at: str = ""
+    seq: int = 0
+    previous: str = ""
+    digest: str = ""
+
+
+class Ledger(Protocol):
+    """Append-only and hash-chained. ``append`` is one durable transaction: entry and projections
+    are both there or neither. Readers of any process see an entry as soon as append returns."""
+
+    def append(self, entry: Entry) -> Entry: ...
+    def head(self) -> tuple[int, str]: ...
+    def entries(self, request: str | None = None) -> Iterator[Entry]: ...
+    def get(self, table: str, key: str) -> Any: ...
+    def items(self, table: str) -> dict[str, Any]: ...
+    def verify(self) -> None: ...
+    def claim(self, request: str) -> AbstractContextManager[None]: ...
+    def close(self) -> None: ...
+
+
+class Artifacts(Protocol):
+    """Named, content-addressed, encrypted bytes that know their cells.
+
+    A name is listed before its bytes are written and until after they are destroyed, so that a
+    crash leaves nothing unlisted. ``put`` of a known name replaces it. ``destroy`` deletes key and
+    bytes when no other name shares the address. ``get`` raises ``DamagedArtifact``.
+    """
+
+    def put(
+        self, name: str, kind: ArtifactKind, data: bytes, cells: frozenset[str]
+    ) -> Artifact: ...
+    def get(self, name: str) -> bytes: ...
+    def find(self, name: str) -> Artifact | None: ...
+    def list(self, cells: frozenset[str] | None = None) -> tuple[Artifact, ...]: ...
+    def seal(self, names: Sequence[str]) -> None: ...
+    def destroy(self, names: Sequence[str]) -> None: ...
+
+
+class Job(Protocol):
+    """Work for an executor: a frozen dataclass of plain values (digests, names, numbers)."""
+
+    def run(self, progress: Progress) -> Any: ...
+
+
+class Executor(Protocol):
+    """Runs jobs, in any order, and yields (index, plain result) as each ends."""
+
+    def run(self, jobs: Sequence[Job], progress: Progress) -> Iterator[tuple[int, Any]]: ...
+
+
+class Signer(Protocol):
+    """Holds a signing key. ``key_id`` is the SHA-256 of the raw public key."""
+
+    @property
+    def key_id(self) -> str: ...
+    def sign(self, message: bytes) -> Signature: ...
+
+
+class ModelHandle(Protocol):
+    """What a method receives: the model as served now, and the means to train its orders again.
+
+    ``train`` trains whole orders on the retain set, or on ``records`` where a method wants others,
+    and returns their snapshots; the lineage is written for it. It never changes ``parts``.
+    """
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def parts(self) -> tuple[Snapshot, ...]: ...
+    def train(
+        self, orders: Sequence[Order], records: Sequence[Record] | None = None
+    ) -> tuple[Snapshot, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unlearned:
+    """What a method *claims*: all live parts after it, and its guarantee. The pipeline lowers the
+    claim to what the evidence carries."""
+
+    parts: tuple[Snapshot, ...]
+    guarantee: Guarantee
+    from_scratch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Which parts may go on serving and which may not."""
+
+    kept: tuple[Snapshot, ...]
+    cut: tuple[Snapshot, ...]
+
+
+@runtime_checkable
+class Unlearner(Protocol):
+    """An unlearning method: a frozen dataclass whose fields are its parameters."""
+
+    def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned: ...
+
+
+@runtime_checkable
+class Withdrawer(Protocol):
+    """Takes parts away at once: index work, no torch."""
+
+    def withdraw(self, parts: Sequence[Snapshot], cells: frozenset[Cell]) -> Withdrawal: ...
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """A method that lays out its own training; others train one shard, one slice, one order."""
+
+    def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]: ...

@@ -1,0 +1,141 @@
+"""All it takes to train again: the recipe, the orders and stages it unfolds into, the snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rescind.core.dataset import Source
+from rescind.core.errors import BadParameter
+from rescind.core.partition import Cell, Partition
+from rescind.core.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Low-rank adapters: W + (alpha / rank) B A on the named projections of each block."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("query", "value")
+
+
+@dataclass(frozen=True, slots=True)
+class AdamW:
+    """AdamW with one learning rate for adapters and one for the head; linear decay to zero."""
+
+    lr: float = 2e-3
+    head_lr: float = 1e-2
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that fixes the weights, apart from the records and the partition secret.
+
+    Nothing in it may be fitted to data: classes, head width and lengths are declared by ``task``.
+    ``orders`` is the budget B of S3T; ``deletion_probabilities`` (one a slice) switches from
+    rotations to bipartite matching.
+    """
+
+    task: Task
+    method: str = "s3t"
+    partition: Partition = field(default_factory=Partition)
+    orders: int = 3
+    blocks_per_slice: int = 1
+    adapter: Lora = field(default_factory=Lora)
+    optimizer: AdamW = field(default_factory=AdamW)
+    epochs: int = 2
+    batch_size: int = 32
+    seed: int = 0
+    deletion_probabilities: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {value}; it must be at least 1"
+            for name, value in (
+                ("orders", self.orders),
+                ("blocks_per_slice", self.blocks_per_slice),
+                ("epochs", self.epochs),
+                ("batch_size", self.batch_size),
+                ("adapter.rank", self.adapter.rank),
+            )
+            if value < 1
+        ]
+        if problems:
+            raise BadParameter("The recipe cannot train: " + "; ".join(problems) + ".")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One sequence of slices of one shard and the blocks that each of its stages trains.
+
+    Stage i trains ``blocks[i]`` and the head on slices ``slices[0..i]``. ``index`` is the planned
+    position, by which ties in serving are settled.
+    """
+
+    shard: int
+    index: int
+    slices: tuple[int, ...]
+    blocks: tuple[tuple[int, ...], ...]
+
+    def cells(self, stage: int) -> tuple[Cell, ...]:
+        """The cells that the snapshot of ``stage`` is a function of."""
+        return tuple(Cell(self.shard, k) for k in self.slices[: stage + 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The weights after one stage: adapters of all blocks trained so far, and that stage's head.
+
+    ``name`` is its artifact, ``digest`` the SHA-256 of its safetensors bytes, ``records`` the
+    number of distinct retained records in its cells.
+    """
+
+    name: str
+    shard: int
+    order: int
+    slices: tuple[int, ...]
+    blocks: tuple[tuple[int, ...], ...]
+    digest: str
+    records: int
+
+    @property
+    def stage(self) -> int:
+        return len(self.slices) - 1
+
+    @property
+    def cells(self) -> frozenset[str]:
+        return frozenset(str(Cell(self.shard, k)) for k in self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the bytes of a training depend on beside recipe and rows."""
+
+    torch: str
+    transformers: str
+    peft: str
+    machine: str
+    cpu_capability: str
+    threads: int
+    encoder: str  # SHA-256 of the pretrained weights
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training: recipe, manifest, source, environment and the snapshots it made.
+
+    ``expected`` maps the number of slices a shard has left to the test accuracy of the ensemble
+    when every shard has just that many, measured once after training; plans quote it.
+    """
+
+    id: str
+    recipe: Recipe
+    manifest: str
+    source: Source
+    environment: Environment
+    checkpoints: tuple[Snapshot, ...]
+    expected: Mapping[str, Any] = field(default_factory=dict)
