@@ -19,7 +19,8 @@ class ShardPlan:
 class Plan:
     """``passes`` counts record-epochs that the evidence will train (the replay), ``rebuild`` those
     that bringing dead shards back would take. ``expected_accuracy`` is an estimate: the mean over
-    live shards of the ensemble accuracy measured after training at that many slices."""
+    live shards of the ensemble accuracy measured after training at that many slices.
+    """
 
     request: str
     method: str

@@ -29,7 +29,8 @@ class Write:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One step, with the projections it changes. ``seq``, ``previous`` and ``digest`` are the
-    ledger's: digest = SHA-256 of the canonical JSON of all other fields."""
+    ledger's: digest = SHA-256 of the canonical JSON of all other fields.
+    """
 
     kind: str
     request: str | None = None
@@ -43,7 +44,8 @@ class Entry:
 
 class Ledger(Protocol):
     """Append-only and hash-chained. ``append`` is one durable transaction: entry and projections
-    are both there or neither. Readers of any process see an entry as soon as append returns."""
+    are both there or neither. Readers of any process see an entry as soon as append returns.
+    """
 
     def append(self, entry: Entry) -> Entry: ...
     def head(self) -> tuple[int, str]: ...
@@ -112,7 +114,8 @@ class ModelHandle(Protocol):
 @dataclass(frozen=True, slots=True)
 class Unlearned:
     """What a method *claims*: all live parts after it, and its guarantee. The pipeline lowers the
-    claim to what the evidence carries."""
+    claim to what the evidence carries.
+    """
 
     parts: tuple[Snapshot, ...]
     guarantee: Guarantee

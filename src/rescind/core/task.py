@@ -31,3 +31,9 @@ class Task(Protocol):
 
     def score(self, outputs: Tensor, batch: dict[str, Any]) -> Tensor:
         """1.0 for each example answered rightly, else 0.0, shape (n,)."""
+
+    def combine(self, outputs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+        """What an ensemble answers: outputs of its members, shape (n, ...), by weight."""
+
+    def answers(self, combined: Tensor) -> list[dict[str, Any]]:
+        """What a caller is told, one plain dict a row."""

@@ -13,7 +13,8 @@ from rescind.core.run import Snapshot
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
     """``weights`` is the digest of the served selection, ``forgotten`` the Merkle root of the
-    suppression list (None where that list is turned off)."""
+    suppression list (None where that list is turned off).
+    """
 
     id: str
     run: str
