@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import hmac
 import json
+import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -46,16 +49,41 @@ def keyed(key: bytes, *parts: str | bytes) -> str:
 
 
 def plain(value: object) -> Json:
-    """Turn records, tuples and sets into what JSON knows; sets are sorted."""
+    """Turn records, tuples and sets into what JSON knows; sets are sorted.
+
+    An int in a field declared float is written as a float: equal records have equal digests.
+
+    Raises:
+        BadParameter: two keys of a mapping that are the same text, such as 1 and "1".
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        floats = _float_fields(type(value))
+        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {n: _floats(item) if n in floats else item for n, item in fields.items()}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        named = {str(k): plain(v) for k, v in value.items()}
+        if len(named) < len(value):
+            raise BadParameter(f"Two keys of {sorted(named)} are the same text.", do="Rename one.")
+        return named
     if isinstance(value, (set, frozenset)):
-        return sorted(plain(item) for item in value)
+        items = [plain(item) for item in value]
+        return sorted(items) if all(isinstance(i, str) for i in items) else sorted(items, key=dumps)
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+@functools.cache
+def _float_fields(cls: type) -> frozenset[str]:
+    """Fields whose annotation says float and not int, read as text: nothing is imported for it."""
+    words = {f.name: set(re.findall(r"\w+", str(f.type))) for f in dataclasses.fields(cls)}
+    return frozenset(n for n, found in words.items() if "float" in found and "int" not in found)
+
+
+def _floats(value: Json) -> Json:
+    if isinstance(value, list):
+        return [_floats(item) for item in value]
+    return float(value) if type(value) is int else value
 
 
 def build(cls: type[T], data: Mapping[str, Any]) -> T:
@@ -64,8 +92,8 @@ def build(cls: type[T], data: Mapping[str, Any]) -> T:
     Raises:
         BadParameter: an unknown or missing field, named with the nearest known one.
     """
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    record: Any = cls
+    hints, fields = _hints(record), {f.name: f for f in dataclasses.fields(record)}
     for name in data:
         if name not in fields:
             raise _unknown_field(cls.__name__, name, list(fields))
@@ -73,6 +101,11 @@ def build(cls: type[T], data: Mapping[str, Any]) -> T:
     if missing:
         raise BadParameter(f"{cls.__name__} lacks {', '.join(missing)}.", do="Add the field.")
     return cls(**{name: _value(hints[name], item, name) for name, item in data.items()})
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
@@ -93,26 +126,57 @@ def _value(hint: Any, item: Any, name: str) -> Any:
         if item not in args:
             raise BadParameter(f"{name} is {item!r}.", f"It must be one of {list(args)}.")
         return item
-    if origin is tuple:
-        inner = args if args[-1] is not Ellipsis else [args[0]] * len(item)
-        return tuple(_value(h, v, name) for h, v in zip(inner, item, strict=True))
-    if origin is frozenset:
-        return frozenset(_value(args[0], v, name) for v in item)
+    if origin in (tuple, frozenset):
+        return _several(origin, args, item, name)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, item)
+        return item if isinstance(item, hint) else build(hint, _mapping(item, name))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(item, name)
     return _scalar(hint, item, name)
+
+
+def _several(origin: type, args: tuple[Any, ...], item: Any, name: str) -> Any:
+    if not isinstance(item, (list, tuple, set, frozenset)):
+        raise BadParameter(f"{name} is {item!r}.", "It must be a list.")
+    if origin is frozenset or args[-1] is Ellipsis:
+        return origin(_value(args[0], v, name) for v in item)
+    if len(item) != len(args):
+        raise BadParameter(f"{name} has {len(item)} values.", f"It must have {len(args)}.")
+    return tuple(_value(h, v, name) for h, v in zip(args, item, strict=True))
+
+
+def _mapping(item: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(item, Mapping):
+        raise BadParameter(f"{name} is {item!r}.", "It must be a mapping of names to values.")
+    return item
 
 
 def _member(args: tuple[Any, ...], item: Any, name: str) -> Any:
     if item is None and type(None) in args:
         return None
     members = [a for a in args if a is not type(None)]
-    if isinstance(item, Mapping) and "kind" in item:
-        for member in members:
-            if dataclasses.is_dataclass(member) and _kind(member) == item["kind"]:
-                return _value(member, item, name)
-        raise BadParameter(f"{name} has the unknown kind {item['kind']!r}.")
-    return _value(members[0], item, name) if len(members) == 1 else item
+    if len(members) == 1:
+        return _value(members[0], item, name)
+    kinds = {_kind(m): m for m in members if dataclasses.is_dataclass(m)}
+    if kinds and isinstance(item, Mapping):
+        if item.get("kind") not in kinds:
+            raise BadParameter(
+                f"{name} has the kind {item.get('kind')!r}.",
+                f"It must be one of {sorted(map(str, kinds))}.",
+            )
+        return _value(kinds[item["kind"]], item, name)
+    return _first_that_takes(members, item, name)
+
+
+def _first_that_takes(members: list[Any], item: Any, name: str) -> Any:
+    """The value as the member of its very type, else as the first that takes it; never as it is."""
+    for member in sorted(members, key=lambda m: m is not type(item)):
+        try:
+            return _value(member, item, name)
+        except BadParameter:
+            continue
+    known = ", ".join(getattr(m, "__name__", str(m)) for m in members)
+    raise BadParameter(f"{name} is {item!r}.", f"It must be one of: {known}.")
 
 
 def _kind(member: Any) -> Any:
@@ -120,10 +184,12 @@ def _kind(member: Any) -> Any:
 
 
 def _scalar(hint: Any, item: Any, name: str) -> Any:
-    if hint is float and isinstance(item, int) and not isinstance(item, bool):
-        return float(item)
-    known = {str, int, float, bool}
-    if hint in known and (not isinstance(item, hint) or (hint is int and item in (True, False))):
-        if not (hint is int and type(item) is int):
-            raise BadParameter(f"{name} is {item!r}.", f"It must be of type {hint.__name__}.")
+    if hint not in (str, int, float, bool):
+        return item  # Any, or a protocol such as Task whose classes core does not know
+    if hint is float and type(item) is int and abs(item) < 2**53:
+        item = float(item)
+    if not isinstance(item, hint) or (hint is int and isinstance(item, bool)):
+        raise BadParameter(f"{name} is {item!r}.", f"It must be of type {hint.__name__}.")
+    if hint is float and not math.isfinite(item):
+        raise BadParameter(f"{name} is {item!r}.", "It must be a finite number.")
     return item

@@ -50,7 +50,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """An Ed25519 signature; ``public`` is the raw public key in hex, a hint and not an authority."""
+    """An Ed25519 signature; ``public`` is the raw public key in hex: a hint, no authority."""
 
     key_id: str
     signature: str

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, overload
+
+from rescind.core.errors import InsufficientEvidence
 
 Key = str
 Row = Mapping[str, Any]
@@ -72,9 +74,50 @@ class ManifestEntry:
     subject: str | None = None
 
 
+class Examples(Sequence[Record]):
+    """Records that are read when first looked at, and never after ``close``.
+
+    A method may take the keys for granted and the rows only where it needs them: truncation needs
+    none, so a missing source does not stop it.
+    """
+
+    def __init__(self, keys: Sequence[Key], load: Callable[[], Sequence[Record]]) -> None:
+        self.keys = tuple(keys)
+        self._load = load
+        self._records: tuple[Record, ...] | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """End the loan: reading afterwards raises ``InsufficientEvidence``."""
+        self._closed, self._records = True, None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._read())
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Record, ...]: ...
+    def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
+        return self._read()[index]
+
+    def _read(self) -> tuple[Record, ...]:
+        if self._closed:
+            raise InsufficientEvidence(
+                "A method read its split after it had returned.",
+                "From then on the forget set must be out of its reach.",
+            )
+        if self._records is None:
+            self._records = tuple(self._load())
+        return self._records
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Forget set and retain set; retain = manifest - everything ever forgotten - this request."""
 
-    forget: tuple[Record, ...]
-    retain: tuple[Record, ...]
+    forget: Sequence[Record]
+    retain: Sequence[Record]

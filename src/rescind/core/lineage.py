@@ -1,9 +1,10 @@
-"""What each stored thing was made from, and so what a forget set makes stale."""
+"""What each stored thing was made from, and so what a forget set makes stale.
+
+The index from label to artifacts is kept by ``Artifacts.list``: a look-up costs what it finds.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,8 @@ class Artifact:
     """A stored thing: a unique ``name``, a keyed content ``address``, and the cells it came from.
 
     Two names may share an address; the bytes go when the last name goes. ``sealed`` artifacts are
-    kept for evidence and never served.
+    kept for evidence and never served. Cells are written as labels, with their generation, so that
+    what was made after a withdrawal is not mistaken for what was made before it.
     """
 
     name: str
@@ -26,16 +28,11 @@ class Artifact:
     sealed: bool = False
 
 
-class Lineage:
-    """An index from cell to artifacts: a look-up costs what it finds, not what is stored."""
+def label(cell: str, generation: int) -> str:
+    """A cell's content at one time: ``0.1#2`` is cell 0.1 after two withdrawals from it."""
+    return f"{cell}#{generation}"
 
-    def __init__(self, artifacts: Iterable[Artifact]) -> None:
-        self._by_cell: dict[str, set[Artifact]] = defaultdict(set)
-        for artifact in artifacts:
-            for cell in artifact.cells:
-                self._by_cell[cell].add(artifact)
 
-    def stale(self, cells: Iterable[str]) -> tuple[Artifact, ...]:
-        """Artifacts made from any of these cells, by name."""
-        found = {a for cell in cells for a in self._by_cell.get(cell, ())}
-        return tuple(sorted(found, key=lambda a: a.name))
+def labels_until(cell: str, generation: int) -> frozenset[str]:
+    """Every label the cell has had up to a generation: all that a withdrawal makes stale."""
+    return frozenset(label(cell, g) for g in range(generation + 1))

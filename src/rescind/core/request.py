@@ -25,7 +25,7 @@ Goal = Literal["influence", "concept"]
 # failed and held are left for the status the request had, so that a retry goes on from that step
 ALLOWED: dict[str, frozenset[str]] = {
     "accepted": frozenset({"planned", "cancelled", "rejected", "failed"}),
-    "planned": frozenset({"withdrawn", "cancelled", "rejected", "held", "failed"}),
+    "planned": frozenset({"withdrawn", "unlearned", "cancelled", "rejected", "held", "failed"}),
     "withdrawn": frozenset({"unlearned", "held", "failed"}),
     "unlearned": frozenset({"evidenced", "held", "failed"}),
     "evidenced": frozenset({"erased", "held", "failed"}),
@@ -44,7 +44,8 @@ class Target:
     """What the requester named. Only the kind and counts are kept; words and names are not.
 
     ``near_kept`` near duplicates of the forget set and ``exact_kept`` equal rows of other subjects
-    stay in the retain set by the requester's choice; the certificate counts them.
+    stay in the retain set by the requester's choice; the certificate counts them. ``searched`` is
+    False when the source was missing, so that nobody could look for duplicates.
     """
 
     kind: Literal["records", "subject", "words"]
@@ -53,6 +54,7 @@ class Target:
     test_records: int = 0
     near_kept: int = 0
     exact_kept: int = 0
+    searched: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Request:
     """A person's or operator's demand that records be forgotten.
 
     ``sealed_keys`` are the record keys, encrypted under the request's own key, which is destroyed
-    when the request closes. ``cells`` are those the records lie in. Times are ISO 8601, UTC.
+    when the request closes. ``cells`` are those the records lie in; ``labels`` are these cells with
+    their generations up to the withdrawal: what carries one of them is stale. Times are ISO 8601.
     ``resume`` is the status to go back to from ``failed`` or ``held``.
     """
 
@@ -74,6 +77,8 @@ class Request:
     status: Status
     sealed_keys: str
     cells: frozenset[str]
+    labels: frozenset[str] = frozenset()
+    method: str | None = None
     accept_outage: bool = False
     withdrawn_at: str | None = None
     milliseconds_to_withdraw: float | None = None
@@ -90,5 +95,5 @@ def check_transition(now: Status, then: Status, request: str) -> None:
     if then not in ALLOWED[now]:
         raise BadParameter(
             f"Request {request} is {now}; it cannot become {then}.",
-            f"From {now} it may become: {', '.join(sorted(ALLOWED[now])) or 'nothing, it is final'}.",
+            f"What may follow: {', '.join(sorted(ALLOWED[now])) or 'nothing, it is final'}.",
         )

@@ -126,8 +126,9 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training: recipe, manifest, source, environment and the snapshots it made.
+    """One training: recipe, manifest, source, environment, and the snapshots it made.
 
+    ``blocks`` is the number of transformer blocks of the base.
     ``expected`` maps the number of slices a shard has left to the test accuracy of the ensemble
     when every shard has just that many, measured once after training; plans quote it.
     """
@@ -137,5 +138,6 @@ class Run:
     manifest: str
     source: Source
     environment: Environment
-    checkpoints: tuple[Snapshot, ...]
+    blocks: int
+    checkpoints: tuple[Snapshot, ...] = ()
     expected: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,159 @@
+"""Step 10: lower the claim to what the evidence carries, say it, and sign the bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rescind import state
+from rescind.backends import Backends
+from rescind.core.canonical import build, digest, plain
+from rescind.core.certificate import Certificate, Statement
+from rescind.core.errors import InsufficientEvidence, UnknownKey
+from rescind.core.evidence import ErasureReceipt, Evaluation, Proof
+from rescind.core.guarantee import SENSES, Certified, Empirical, Exact, Guarantee, compose
+from rescind.core.protocols import Entry, Write
+from rescind.core.request import Request
+from rescind.core.version import ModelVersion, weights_digest
+from rescind.proofs.claims import supported
+from rescind.proofs.signing import from_envelope, sign_statement, to_envelope
+
+
+def certify(b: Backends, request: Request) -> Certificate:
+    """Issue the certificate of an erased request; one that is there already is returned as it is.
+
+    Raises:
+        InsufficientEvidence: nothing was measured.
+    """
+    if b.ledger.get("certificate", request.id) is not None:
+        return load(b, request.id)
+    statement = _statement(b, request)
+    certificate = sign_statement(statement, [b.signer()])
+    envelope = to_envelope(certificate)
+    version = state.version_by_id(b, _claim(b, request)["version"])
+    certified = plain(version) | {"guarantee": plain(statement.guarantee)}
+    writes = (
+        Write("certificate", request.id, envelope),
+        Write("version", version.id, certified),
+    )
+    facts = {"digest": digest(envelope), "guarantee": plain(statement.guarantee)}
+    b.ledger.append(Entry("certificate.issued", request.id, facts, writes))
+    return certificate
+
+
+def load(b: Backends, request_id: str) -> Certificate:
+    """The certificate of a request.
+
+    Raises:
+        UnknownKey: none was issued.
+    """
+    envelope = b.ledger.get("certificate", request_id)
+    if envelope is None:
+        raise UnknownKey(
+            f"Request {request_id} has no certificate.",
+            do=f"`rescind process {request_id}` makes one.",
+        )
+    return from_envelope(envelope)
+
+
+def envelope_bytes(certificate: Certificate) -> bytes:
+    """The file a stranger receives."""
+    return json.dumps(to_envelope(certificate), indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _claim(b: Backends, request: Request) -> dict[str, Any]:
+    claim: dict[str, Any] = b.ledger.get("claim", request.id)
+    return claim
+
+
+def guarantee_from(data: Mapping[str, Any]) -> Guarantee:
+    """A claim as a method stored it."""
+    kinds: dict[str, type[Guarantee]] = {
+        "exact": Exact,
+        "certified": Certified,
+        "empirical": Empirical,
+    }
+    return build(kinds[data["kind"]], data)
+
+
+def _statement(b: Backends, request: Request) -> Statement:
+    run, claim = state.run(b), _claim(b, request)
+    version = state.version_by_id(b, claim["version"])
+    proof = build(Proof, b.ledger.get("proof", request.id))
+    erasure = build(ErasureReceipt, b.ledger.get("erasure", request.id))
+    after = build(Evaluation, b.ledger.get("evaluation", request.id)["after"])
+    before = build(Evaluation, b.ledger.get("evaluation", request.id)["before"])
+    if not after.measurements and version.weights != weights_digest(()):
+        raise InsufficientEvidence("Nothing was measured.", do="Run `rescind process` again.")
+    now = datetime.now(UTC)
+    seq, head = b.ledger.head()
+    return Statement(
+        request=request.id,
+        model=request.model,
+        goal=request.goal,
+        basis=request.basis,
+        target=request.target,
+        received_at=request.received_at,
+        withdrawn_at=request.withdrawn_at or "",
+        original=claim["original"],
+        unlearned=version.weights,
+        run=digest(plain(run)),
+        forgotten=version.forgotten,
+        method=claim["method"],
+        parameters=claim["parameters"],
+        guarantee=_guarantee(b, claim, version, proof, erasure),
+        measurements=(*before.measurements, *after.measurements),
+        proof=proof,
+        erasure=erasure,
+        ledger_seq=seq,
+        ledger_head=head,
+        scope=scope(b, request),
+        issued_at=now.isoformat(),
+        valid_until=(now + timedelta(days=b.settings.validity_days)).isoformat(),
+        key_id=b.signer().key_id,
+    )
+
+
+def _guarantee(
+    b: Backends,
+    claim: Mapping[str, Any],
+    version: ModelVersion,
+    proof: Proof,
+    erasure: ErasureReceipt,
+) -> Guarantee:
+    """The method's claim, composed and lowered; certificates of other versions raise nothing.
+
+    An identical replay started from raw rows without anything ever forgotten and trained all that
+    is served, so it stands alone; without one the parent's guarantee counts too.
+    """
+    earlier = state.version_by_id(b, version.parent).guarantee if version.parent else None
+    alone = proof.outcome == "identical" or bool(claim["from_scratch"])
+    said = compose(earlier, guarantee_from(claim["guarantee"]), from_scratch=alone)
+    return supported(said, proof, erasure)
+
+
+def scope(b: Backends, request: Request) -> tuple[str, ...]:
+    """What this certificate does not cover, as far as this request is concerned."""
+    target = request.target
+    found = [
+        "What the pretrained base may have seen before this training.",
+        "Answers given before the withdrawal, and what others made of them.",
+        *(SENSES[s] for s in sorted(_senses(b, request))),
+    ]
+    kept = target.near_kept + target.exact_kept
+    if kept:
+        found.append(f"{kept} duplicates of the forget set stay in the retain set by choice.")
+    if not target.searched:
+        found.append("Duplicates were not looked for: the source could not be read.")
+    if not b.settings.suppression_list:
+        found.append("The suppression list is off: a re-import could bring the records back.")
+    if not b.settings.encrypt:
+        found.append("Encryption at rest is off: destroyed means unlinked, no key was deleted.")
+    return tuple(found)
+
+
+def _senses(b: Backends, request: Request) -> set[str]:
+    sense = _claim(b, request)["guarantee"].get("sense")
+    return {sense} if sense else set()

@@ -1,0 +1,110 @@
+"""Whole copies of a workspace: a fork under its own keys, and a backup put back in place."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+from rescind import acceptance, state
+from rescind.backends import DATABASE, Backends, add_signer, connect
+from rescind.core.errors import BadParameter, StorageFailed
+from rescind.core.protocols import Entry
+from rescind.core.request import Request
+from rescind.resolve import Ask, resolve
+from rescind.settings import write_settings
+from rescind.storage import backup
+from rescind.storage.database import Database
+from rescind.storage.tables import artifact_cells, artifacts
+
+SHARED = ("workspace", "partition")  # they name records and cells, and are part of the run
+
+
+def fork(b: Backends, folder: Path) -> Backends:
+    """A full copy in a new folder: same ledger so far, own encryption keys, own signing key.
+
+    Raises:
+        BadParameter: the folder exists.
+    """
+    if folder.exists():
+        raise BadParameter(f"{folder} exists already.", do="Name a new folder for the fork.")
+    folder.mkdir(parents=True)
+    write_settings(folder, b.settings)
+    with closing(Database(b.folder / DATABASE)) as database:
+        database.copy_to(folder / DATABASE)
+    child = connect_with(folder, {name: b.keys.get(name) for name in SHARED})
+    for artifact in b.artifacts.list():
+        data = b.artifacts.get(artifact.name)
+        child.artifacts.put(artifact.name, artifact.kind, data, artifact.cells)
+        if artifact.sealed:
+            child.artifacts.seal([artifact.name])
+    for name in b.keys.names("request"):
+        child.keys.put(name, b.keys.get(name))
+    seq, head = b.ledger.head()
+    child.ledger.append(Entry("workspace.forked", None, {"parent": head, "seq": seq}))
+    add_signer(child)
+    return child
+
+
+def connect_with(folder: Path, secrets: dict[str, bytes]) -> Backends:
+    """Open a copied database under keys of its own; its artifact index starts empty."""
+    from rescind.storage.keys import KeyStore
+
+    for name, data in secrets.items():
+        KeyStore(folder / "keys").put(name, data)
+    with closing(Database(folder / DATABASE)) as database, database.write() as connection:
+        connection.execute(artifact_cells.delete())
+        connection.execute(artifacts.delete())
+    return connect(folder)
+
+
+def suppression_list(b: Backends) -> bytes:
+    """The keyed hashes of everything forgotten: keep it apart from the backups it must outlive."""
+    return json.dumps(sorted(b.ledger.items("suppressed")), indent=1).encode()
+
+
+def restore(
+    archive: Path, folder: Path, suppressed: Path | None
+) -> tuple[Backends, Request | None]:
+    """Put a backup in place and forget again whatever was forgotten after it was made.
+
+    Args:
+        archive: the backup.
+        folder: a new folder.
+        suppressed: the suppression list as exported later than the backup; None says that
+            nothing was forgotten since.
+
+    Returns:
+        The workspace and, where records had to be withdrawn again, their accepted request.
+
+    Raises:
+        StorageFailed: the list cannot be read; nothing is restored.
+    """
+    leaves = _leaves(suppressed) if suppressed else set[str]()
+    backup.restore(archive, folder)
+    b = connect(folder)
+    b.artifacts.sweep()
+    known = set(b.ledger.items("suppressed"))
+    b.ledger.append(Entry("workspace.restored", None, {"suppressed": len(leaves)}))
+    again = [e.key for e in state.allowed(b) if state.suppression_leaf(b, e.key) in leaves - known]
+    if not again:
+        return b, None
+    ask = Ask(
+        keys=tuple(again),
+        near="keep",
+        basis="forgotten after the backup was made",
+        accept_outage=True,
+    )
+    return b, acceptance.accept(b, resolve(b, ask))
+
+
+def _leaves(path: Path) -> set[str]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StorageFailed(
+            f"The suppression list {path} cannot be read: {error}.",
+            "Without it a backup could bring forgotten records back.",
+            "Export it again with `rescind db suppressed`, or say --nothing-forgotten-since.",
+        ) from error
+    return {str(leaf) for leaf in found}

@@ -1,0 +1,123 @@
+"""Measure the served ensemble on the test records that are left, before and after a request.
+
+Only outputs of single snapshots are stored, with their lineage; any ensemble's follow from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rescind import state
+from rescind.backends import Backends
+from rescind.core.dataset import ManifestEntry
+from rescind.core.errors import InsufficientEvidence
+from rescind.core.evidence import Evaluation
+from rescind.core.lineage import label
+from rescind.core.protocols import Job, Progress
+from rescind.core.run import Run, Snapshot
+from rescind.core.version import selection
+from rescind.data.manifest import manifest_bytes
+from rescind.jobs import AllowList, Place, ScoreSnapshots, prediction_name
+from rescind.metrics.accuracy import accuracy, change
+from rescind.metrics.agreement import agreement
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def before_and_after(
+    b: Backends,
+    before: Sequence[Snapshot],
+    after: Sequence[Snapshot],
+    versions: tuple[str, str],
+    progress: Progress,
+) -> tuple[Evaluation, Evaluation]:
+    """Both versions on the same test records: accuracy, its change, and how often they agree.
+
+    Raises:
+        InsufficientEvidence: no test record is left, or no snapshot to answer with.
+    """
+    run, test = state.run(b), _test(b)
+    if not test:
+        raise InsufficientEvidence(
+            "No test record is left.",
+            "Without one nothing can be measured, and a certificate needs a measurement.",
+            "Train again with more data or a larger test_share.",
+        )
+    score_all(b, run, (*before, *after), progress)
+    first = accuracy("test_accuracy", versions[0], _right(b, run, before, test), "none")
+    if not after:
+        return Evaluation(versions[0], (first,)), Evaluation(versions[1], ())
+    old, new = _right(b, run, before, test), _right(b, run, after, test)
+    measured = (
+        accuracy("test_accuracy", versions[1], new, "original"),
+        change("accuracy_change", versions[1], old, new),
+        agreement("agreement", versions[1], _answers(b, run, before), _answers(b, run, after)),
+    )
+    return Evaluation(versions[0], (first,)), Evaluation(versions[1], measured)
+
+
+def by_length(
+    b: Backends, run: Run, snapshots: Sequence[Snapshot], progress: Progress
+) -> dict[str, float]:
+    """Test accuracy of the ensemble when every shard has 1, 2, ... slices left."""
+    test = _test(b)
+    first = {s for s in snapshots if s.order == 0}
+    score_all(b, run, sorted(first, key=lambda s: s.name), progress)
+    found = {}
+    for length in range(1, run.recipe.partition.slices + 1):
+        served = selection(s for s in first if s.stage < length)
+        right = _right(b, run, served, test)
+        found[str(length)] = sum(right) / len(right)
+    return found
+
+
+def score_all(b: Backends, run: Run, snapshots: Sequence[Snapshot], progress: Progress) -> None:
+    """Have the outputs of these snapshots on the present test records in the store."""
+    test = _test(b)
+    missing = tuple(
+        s for s in dict.fromkeys(snapshots) if b.artifacts.find(prediction_name(b, s, test)) is None
+    )
+    if not missing:
+        return
+    labels = {"test": label("test", state.generation(b, "test"))}
+    name = f"manifest/test-{labels['test']}"
+    b.artifacts.put(name, "manifest", manifest_bytes(test), frozenset(labels.values()))
+    place = Place(str(b.folder), run.id, AllowList(name, labels))
+    jobs: list[Job] = [ScoreSnapshots(place, (s,)) for s in missing]
+    for _ in b.executor.run(jobs, progress):
+        pass  # each leaves its outputs in the store
+    b.artifacts.destroy([name])
+
+
+def _test(b: Backends) -> tuple[ManifestEntry, ...]:
+    return tuple(sorted((e for e in state.allowed(b) if e.cell == "test"), key=lambda e: e.key))
+
+
+def _outputs(b: Backends, snapshot: Snapshot, test: Sequence[ManifestEntry]) -> dict[str, Tensor]:
+    from rescind.training.snapshots import from_bytes
+
+    return from_bytes(b.artifacts.get(prediction_name(b, snapshot, test)))
+
+
+def _combined(
+    b: Backends, run: Run, served: Sequence[Snapshot], test: Sequence[ManifestEntry]
+) -> tuple[Tensor, Tensor]:
+    """Outputs of the ensemble and the labels, both over the test records."""
+    members = [_outputs(b, s, test) for s in served]
+    weights = [float(s.records) for s in served]
+    combined = run.recipe.task.combine([m["outputs"] for m in members], weights)
+    return combined, members[0]["labels"]
+
+
+def _right(
+    b: Backends, run: Run, served: Sequence[Snapshot], test: Sequence[ManifestEntry]
+) -> list[bool]:
+    combined, labels = _combined(b, run, served, test)
+    return [bool(x) for x in run.recipe.task.score(combined, {"labels": labels})]
+
+
+def _answers(b: Backends, run: Run, served: Sequence[Snapshot]) -> list[str]:
+    combined, _ = _combined(b, run, served, _test(b))
+    return [str(a["label"]) for a in run.recipe.task.answers(combined)]

@@ -1,0 +1,77 @@
+"""Copies that leave the workspace: each is noted with its recipient, to be recalled on deletion."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rescind import state, trainer
+from rescind.backends import Backends
+from rescind.core.canonical import dumps
+from rescind.core.errors import BadParameter, Exhausted
+from rescind.core.protocols import Entry, Write
+from rescind.core.run import Snapshot
+from rescind.core.version import ModelVersion, selection, weights_digest
+from rescind.storage import backup
+from rescind.storage.files import storage_errors
+
+
+def export(b: Backends, folder: Path, recipient: str) -> str:
+    """Write the served selection into a folder and note who has it.
+
+    Returns:
+        The digest of the exported weights: the one a certificate names.
+
+    Raises:
+        BadParameter: the folder is not empty, or no recipient is named.
+        Exhausted: nothing is served.
+    """
+    _check(folder, recipient)
+    served, version = selection(state.parts(b)), state.version(b)
+    if not served:
+        raise Exhausted("No shard has a model to export.", do="Run `rescind rebuild` first.")
+    with storage_errors(f"Writing the export {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in served:
+            (folder / _file(part)).write_bytes(b.artifacts.get(part.name))
+        (folder / "selection.json").write_bytes(_selection(served, version))
+    labels = frozenset[str]().union(*(trainer.labels_of(b, s) for s in served))
+    note(b, f"version {version.id}", recipient, labels)
+    return weights_digest(served)
+
+
+def back_up(b: Backends, archive: Path) -> Path:
+    """One file with everything in it; it holds the records until it is recalled, so it is noted."""
+    made = backup.backup(b.folder, archive)
+    everything = frozenset(label for a in b.artifacts.list() for label in a.cells)
+    note(b, f"backup {archive.name}", "whoever keeps the file", everything)
+    return made
+
+
+def note(b: Backends, what: str, recipient: str, labels: frozenset[str]) -> None:
+    """Record a copy outside the workspace and the cell contents it was made from."""
+    now = datetime.now(UTC).isoformat()
+    number = f"x{len(b.ledger.items('export')) + 1}"
+    body = {"what": what, "recipient": recipient, "at": now, "labels": sorted(labels)}
+    b.ledger.append(
+        Entry("version.exported", None, {"what": what}, (Write("export", number, body),), at=now)
+    )
+
+
+def _check(folder: Path, recipient: str) -> None:
+    if not recipient.strip():
+        raise BadParameter("An export needs a recipient.", do="Say who gets it: --to NAME.")
+    if folder.exists() and any(folder.iterdir()):
+        raise BadParameter(f"{folder} is not empty.", do="Name a new folder for the export.")
+
+
+def _file(part: Snapshot) -> str:
+    return f"shard-{part.shard}.safetensors"
+
+
+def _selection(served: tuple[Snapshot, ...], version: ModelVersion) -> bytes:
+    parts = [
+        {"shard": s.shard, "slices": list(s.slices), "file": _file(s), "records": s.records}
+        for s in served
+    ]
+    return dumps({"model": state.MODEL, "version": version.id, "run": version.run, "parts": parts})

@@ -1,0 +1,195 @@
+"""Work for an executor: each job holds names and digests and opens the workspace for itself."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rescind import rows, state
+from rescind.backends import Backends, connect
+from rescind.core.canonical import keyed, plain
+from rescind.core.dataset import ManifestEntry
+from rescind.core.partition import Cell
+from rescind.core.protocols import Progress
+from rescind.core.run import Order, Recipe, Run, Snapshot
+from rescind.data.manifest import entries_from
+
+if TYPE_CHECKING:
+    from rescind.training.encoder import StagedModel
+    from rescind.training.stages import CellData
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """The records a job may use: a manifest artifact, and each cell's label when it was written."""
+
+    manifest: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job works and under which run and allow-list."""
+
+    folder: str
+    run: str
+    allow: AllowList
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A place, opened: what each job needs of it."""
+
+    b: Backends
+    run: Run
+    model: StagedModel
+    by_cell: Mapping[str, Sequence[ManifestEntry]]
+    labels: Mapping[str, str]
+
+
+def open_desk(place: Place) -> Desk:
+    """Settle this process, load the base once, and read the allow-list."""
+    from rescind.training.determinism import settle
+
+    b = connect(Path(place.folder))
+    settle(b.settings.threads)
+    run = state.run_by_id(b, place.run)
+    entries = entries_from(b.artifacts.get(place.allow.manifest))
+    by_cell: dict[str, list[ManifestEntry]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda e: e.key):
+        by_cell[entry.cell].append(entry)
+    return Desk(b, run, staged_model(run.recipe), by_cell, place.allow.labels)
+
+
+# the base is frozen and its adapters are set before each use, so jobs of one process may share it
+@functools.lru_cache(maxsize=1)
+def staged_model(recipe: Recipe) -> StagedModel:
+    """The model of a recipe; loading the pretrained base takes longer than a short job."""
+    from rescind.training.encoder import StagedModel
+
+    return StagedModel(recipe)
+
+
+def content(b: Backends, entries: Sequence[ManifestEntry]) -> str:
+    """A keyed name for just these records, so that nothing made from others is taken for it."""
+    parts = (part for e in entries for part in (e.key, e.digest))
+    return keyed(b.keys.get("workspace"), "content", *parts)[:16]
+
+
+def cell_reader(desk: Desk) -> Callable[[Cell], CellData]:
+    """The data of a cell, with its cached activations; a missing cache is computed and stored."""
+    from rescind.training.snapshots import to_bytes
+    from rescind.training.stages import cell_data
+
+    def read(cell: Cell) -> CellData:
+        entries, now = desk.by_cell.get(str(cell), ()), desk.labels.get(str(cell), "")
+        records = [r.row for r in rows.read(desk.b, entries, desk.run.source)]
+        name = f"activations/{now}/{content(desk.b, entries)}"
+        if not records:
+            return cell_data(desk.model, records)
+        if desk.b.artifacts.find(name) is None:
+            data = to_bytes(desk.model.activations(records))
+            desk.b.artifacts.put(name, "activations", data, frozenset({now}))
+        return cell_data(desk.model, records, desk.b.artifacts.get(name))
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class CacheCell:
+    """Compute and store what enters the first adapted block for all records of one cell."""
+
+    place: Place
+    cell: str
+
+    def run(self, progress: Progress) -> None:
+        """Leave the activations in the store."""
+        cell_reader(open_desk(self.place))(Cell.parse(self.cell))
+        progress(f"activations of cell {self.cell}", 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOrder:
+    """Train one order; stages whose snapshot is stored already are not trained again."""
+
+    place: Place
+    order: Order
+
+    def run(self, progress: Progress) -> list[dict[str, Any]]:
+        """The order's snapshots, as plain values, stage by stage."""
+        from rescind.training.stages import train_order
+
+        desk = open_desk(self.place)
+        names = [snapshot_name(desk, self.order, i) for i in range(len(self.order.slices))]
+        store = desk.b.artifacts
+        have = {i: store.get(n) for i, n in enumerate(names) if store.find(n) is not None}
+        digests = {i: hashlib.sha256(data).hexdigest() for i, data in have.items()}
+
+        def save(stage: int, data: bytes) -> None:
+            made_from = frozenset(desk.labels[str(c)] for c in self.order.cells(stage))
+            store.put(names[stage], "snapshot", data, made_from)
+            digests[stage] = hashlib.sha256(data).hexdigest()
+
+        cells = cell_reader(desk)
+        train_order(desk.model, desk.run.recipe, self.order, cells, have, save, progress)
+        return [plain(self._snapshot(desk, i, n, digests[i])) for i, n in enumerate(names)]
+
+    def _snapshot(self, desk: Desk, stage: int, name: str, digest: str) -> Snapshot:
+        cells = self.order.cells(stage)
+        return Snapshot(
+            name=name,
+            shard=self.order.shard,
+            order=self.order.index,
+            slices=self.order.slices[: stage + 1],
+            blocks=self.order.blocks[: stage + 1],
+            digest=digest,
+            records=sum(len(desk.by_cell.get(str(c), ())) for c in cells),
+        )
+
+
+def snapshot_name(desk: Desk, order: Order, stage: int) -> str:
+    """A name that follows from run, order and the very records of the prefix."""
+    entries = [e for c in order.cells(stage) for e in desk.by_cell.get(str(c), ())]
+    where = f"{order.shard}-{order.index}-{stage}"
+    return f"snapshot/{desk.run.id}/{where}/{content(desk.b, entries)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSnapshots:
+    """Outputs of single snapshots on the test records; an ensemble's outputs follow from them."""
+
+    place: Place
+    snapshots: tuple[Snapshot, ...]
+
+    def run(self, progress: Progress) -> list[str]:
+        """Names of the predictions, one a snapshot."""
+        import torch
+
+        from rescind.training.batches import pieces
+        from rescind.training.snapshots import from_bytes, to_bytes
+
+        desk = open_desk(self.place)
+        store, test = desk.b.artifacts, None
+        names = [prediction_name(desk.b, s, desk.by_cell.get("test", ())) for s in self.snapshots]
+        for i, (name, snapshot) in enumerate(zip(names, self.snapshots, strict=True)):
+            if store.find(name) is None:
+                test = test or cell_reader(desk)(Cell.parse("test"))
+                desk.model.load(from_bytes(store.get(snapshot.name)))
+                with torch.no_grad():
+                    parts = [desk.model.forward_from(p) for p in pieces(test.activations, 64)]
+                data = to_bytes({"outputs": torch.cat(parts), "labels": test.labels})
+                artifact = store.find(snapshot.name)
+                made_from = artifact.cells if artifact else frozenset[str]()
+                store.put(name, "predictions", data, made_from | {desk.labels["test"]})
+            progress("test outputs", i + 1, len(names))
+        return names
+
+
+def prediction_name(b: Backends, snapshot: Snapshot, test: Sequence[ManifestEntry]) -> str:
+    """Where a snapshot's outputs on just these test records are kept."""
+    return f"predictions/{snapshot.digest[:16]}/{content(b, test)}"

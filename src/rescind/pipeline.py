@@ -1,0 +1,173 @@
+"""From an accepted request to its certificate, top to bottom, in the order a reader would tell it.
+
+Each step appends one ledger entry and is skipped when its entry is there, so that a process that
+was killed anywhere goes on from where it stopped. No failure undoes a withdrawal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from rescind import acceptance, certify, erasure, state, steps
+from rescind.backends import Backends
+from rescind.core.certificate import Certificate
+from rescind.core.errors import Busy, InsufficientEvidence, Refused, RescindError, StaleVersion
+from rescind.core.protocols import Entry, Progress, Unlearner, Write
+from rescind.core.request import FINAL, Request, Status
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a request is processed. Without a replay no exact claim is made."""
+
+    method: Unlearner | None = None
+    replay: bool = True
+    accept_outage: bool = False
+    progress: Progress = field(default=silent)
+
+
+def process(b: Backends, request_id: str, options: Options) -> Certificate:
+    """Walk one request from where it stands to its close and return its certificate.
+
+    Raises:
+        Busy: another process has the request.
+        Refused: it is on hold, was cancelled or rejected, or would end the service.
+        RescindError: a step failed; the request is ``failed`` with the step and the reason, what
+            was withdrawn stays withdrawn, and the same call goes on from that step.
+    """
+    with b.ledger.claim(request_id):
+        request = _ready(b, state.request(b, request_id), options)
+        if request.status == "closed":
+            return certify.load(b, request_id)
+        with _failing_at(b, request_id):
+            request = steps.unlearn(b, request, options.method, options.progress)  # 4
+            steps.evaluate_both(b, request, options.progress)  # 5
+            request = steps.prove(b, request, options.replay, options.progress)  # 7
+            request = steps.release(b, request)  # 8
+            request = erasure.erase(b, request)  # 9
+            certificate = certify.certify(b, request)  # 10
+            steps.close(b, request)  # 11, which clears what the closed request needs no more
+        return certificate
+
+
+def _ready(b: Backends, request: Request, options: Options) -> Request:
+    """Bring a request to the point where step 4 may begin, or say why it cannot."""
+    if request.status in ("cancelled", "rejected"):
+        raise Refused(f"Request {request.id} was {request.status}: {request.reason}.")
+    if request.status == "held":
+        raise Refused(
+            f"Request {request.id} is on hold: {request.reason}.",
+            "Its cut snapshots stay sealed and unserved meanwhile.",
+            f"Lift the hold with `rescind request lift {request.id}`.",
+        )
+    if request.status == "failed" and request.resume is not None:
+        request = replace(request, status=request.resume, resume=None, reason=None)
+        b.ledger.append(
+            Entry("request.resumed", request.id, writes=(state.write_request(request),))
+        )
+    if options.accept_outage and not request.accept_outage:
+        request = replace(request, accept_outage=True)
+        b.ledger.append(
+            Entry("outage.accepted", request.id, writes=(state.write_request(request),))
+        )
+    request = acceptance.finish(b, request)
+    if request.status == "planned" and acceptance.waits(b, request):
+        raise Refused(
+            f"Request {request.id} would leave no shard to answer with; due {request.due_at}.",
+            "It stays open until you agree.",
+            f"Use `rescind process {request.id} --accept-outage`, or `rescind rebuild` first.",
+        )
+    return request
+
+
+@contextmanager
+def _failing_at(b: Backends, request_id: str) -> Iterator[None]:
+    """Record a failed step; the cut version goes on serving, uncertified."""
+    try:
+        yield
+    except (RescindError, OSError) as error:
+        request = state.request(b, request_id)
+        if request.status not in FINAL:
+            _record_failure(b, request, error)
+        raise
+
+
+def _record_failure(b: Backends, request: Request, error: Exception) -> None:
+    """The entry says what failed in the error's own class; its text may name rows, so it stays
+    out of the ledger unless it is one of ours.
+    """
+    reason = f"{type(error).__name__} after {request.status}"
+    again: Status = "withdrawn" if request.withdrawn_at else "planned"
+    resume = again if isinstance(error, StaleVersion) else request.status
+    failed = replace(request, status="failed", resume=resume, reason=reason)
+    redo = ("claim", "evaluation", "proof") if isinstance(error, StaleVersion) else ()
+    writes = (*(Write(t, request.id, None) for t in redo), state.write_request(failed))
+    b.ledger.append(Entry("request.failed", request.id, {"reason": reason}, writes))
+
+
+def recover(b: Backends) -> None:
+    """On opening a workspace: finish the withdrawal of whatever was accepted before a crash.
+
+    Requests that another process holds are left to it.
+    """
+    b.artifacts.sweep()
+    for request in state.requests(b):
+        if request.status in FINAL:
+            b.keys.destroy(f"request/{request.id}")
+        if request.status in ("accepted", "planned"):
+            try:
+                with b.ledger.claim(request.id):
+                    acceptance.finish(b, state.request(b, request.id))
+            except Busy:
+                continue
+
+
+def end(b: Backends, request_id: str, how: str, reason: str) -> Request:
+    """Cancel or reject a request that has not been withdrawn; afterwards a hold is all there is.
+
+    Raises:
+        InsufficientEvidence: the request is withdrawn and was to be cancelled.
+    """
+    with b.ledger.claim(request_id):
+        request = state.request(b, request_id)
+        if request.withdrawn_at is None:
+            status: Status = "cancelled" if how == "cancel" else "rejected"
+            ended = replace(acceptance.moved(request, status), reason=reason)
+            b.ledger.append(
+                Entry(f"request.{status}", request_id, writes=(state.write_request(ended),))
+            )
+            b.keys.destroy(f"request/{request_id}")
+            return ended
+        if how == "cancel":
+            raise InsufficientEvidence(
+                f"Request {request_id} is withdrawn and cannot be cancelled.",
+                "A withdrawal is never undone.",
+                f"Process it, or hold it with `rescind request reject {request_id} --reason ...`.",
+            )
+        return _hold(b, request, reason)
+
+
+def _hold(b: Backends, request: Request, reason: str) -> Request:
+    """A legal hold: sealed snapshots stay, unserved; the request stays open with its reason."""
+    held = replace(
+        acceptance.moved(request, "held"), resume=request.resume or request.status, reason=reason
+    )
+    b.ledger.append(Entry("request.held", request.id, writes=(state.write_request(held),)))
+    return held
+
+
+def lift(b: Backends, request_id: str) -> Request:
+    """End a legal hold: the request goes back to where it stood."""
+    with b.ledger.claim(request_id):
+        request = state.request(b, request_id)
+        if request.status != "held" or request.resume is None:
+            raise Refused(f"Request {request_id} is not on hold; it is {request.status}.")
+        lifted = replace(request, status=request.resume, resume=None, reason=None)
+        b.ledger.append(Entry("hold.lifted", request_id, writes=(state.write_request(lifted),)))
+        return lifted

@@ -1,0 +1,106 @@
+"""The two lists beside the checks: what rests on the signer's word, and what nobody vouches for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rescind.core.certificate import Statement
+from rescind.core.evidence import ErasureReceipt, Measurement, Proof
+from rescind.core.guarantee import SENSES, Certified, Exact, Guarantee
+
+STANDING: tuple[str, ...] = (
+    "What the pretrained base may have seen before this training.",
+    "Answers that the model gave, and copies of it that were made, before the withdrawal.",
+    "Whether the model in service is the certified one; only a folder you hold can be compared.",
+    "Whether the signer did what is attested. Who holds the source data and the recipe can run the"
+    " replay again.",
+)
+COMPARED = {
+    "retrained": ", compared with the retrained model",
+    "original": ", compared with the original model",
+    "none": "",
+}
+PASSED = {True: "; met its limit", False: "; missed its limit", None: ""}
+
+
+def attested_by_signer(said: Statement) -> tuple[str, ...]:
+    """Claim, replay, erasure and measurements with their numbers, a line each."""
+    lines = [
+        f"Claim: {describe(said.guarantee)}",
+        f"Request {said.request} ({said.basis}), aimed at {said.goal}: {said.target.records}"
+        f" records in {said.target.copies} copies, received {said.received_at}, withdrawn"
+        f" {said.withdrawn_at}, by the method {said.method}.",
+        _replay(said.proof),
+        _erasure(said.erasure),
+        *(_measurement(one) for one in said.measurements),
+    ]
+    return tuple(readable(line) for line in lines)
+
+
+def not_covered(said: Statement | None) -> tuple[str, ...]:
+    """The certificate's own scope, then what its facts leave open, then what always stays out."""
+    lines = [] if said is None else [*said.scope, *_open(said)]
+    return tuple(readable(line) for line in (*lines, *STANDING))
+
+
+def describe(guarantee: Guarantee) -> str:
+    """The claim in words."""
+    if isinstance(guarantee, Exact):
+        return f"exact ({guarantee.sense}). {SENSES[guarantee.sense]}"
+    if isinstance(guarantee, Certified):
+        return (
+            f"certified (epsilon {guarantee.epsilon:g}, delta {guarantee.delta:g}), assuming"
+            f" {guarantee.assumption}"
+        )
+    return f"empirical, because {guarantee.because}"
+
+
+def readable(text: str) -> str:
+    """One line of at most 600 printable characters: a signed text must not move the cursor."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return line if len(line) <= 600 else line[:599] + "…"
+
+
+def _replay(proof: Proof) -> str:
+    if proof.outcome != "identical":
+        return f"Replay: {proof.outcome.replace('_', ' ')}. {proof.reason}"
+    return (
+        f"Replay: identical in {proof.compared} stored snapshots, in the sense {proof.sense}, on"
+        f" {proof.environment}."
+    )
+
+
+def _erasure(receipt: ErasureReceipt) -> str:
+    return (
+        f"Erasure: destroyed {_counts(receipt.destroyed)}; rewrote {_counts(receipt.rewritten)};"
+        f" left {len(receipt.left)}."
+    )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "nothing"
+
+
+def _measurement(one: Measurement) -> str:
+    low, high = one.interval
+    return (
+        f"Measured: {one.name} = {one.value:.4g}, 95 % interval {low:.4g} to {high:.4g}, n ="
+        f" {one.n}{COMPARED[one.compared_with]}{PASSED[one.passed]}."
+    )
+
+
+def _open(said: Statement) -> list[str]:
+    target, erasure = said.target, said.erasure
+    lines = [f"A copy outside the workspace: {name}." for name in erasure.recipients]
+    if not erasure.encrypted:
+        lines.append("Destroyed bytes may be recovered from the disk: they were not encrypted.")
+    if said.forgotten is None:
+        lines.append("A later import of the same records: no list of what was forgotten is kept.")
+    if not target.searched:
+        lines.append("Duplicates of the records: the source was missing, so nobody could look.")
+    if target.near_kept or target.exact_kept:
+        lines.append(
+            f"{target.near_kept} near duplicates and {target.exact_kept} equal records of others"
+            " stay in the data by choice of the requester."
+        )
+    return lines

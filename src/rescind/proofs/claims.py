@@ -1,0 +1,51 @@
+"""Lower what a method claims to what the evidence carries; nothing here can raise a claim."""
+
+from __future__ import annotations
+
+from rescind.core.evidence import ErasureReceipt, Proof
+from rescind.core.guarantee import Certified, Empirical, Exact, Guarantee
+
+UNPROVEN: dict[str, str] = {
+    "not_run": "the replay was not run",
+    "not_possible": "a replay is not possible",
+}
+UNCERTIFIED = "the evidence compares with no retraining, which (epsilon, delta) is about"
+
+
+def supported(claim: Guarantee, proof: Proof, erasure: ErasureReceipt) -> Guarantee:
+    """The strongest guarantee, never above ``claim``, that this evidence carries.
+
+    Exact needs an identical replay and a finished erasure. A replay that shows only ``never_saw``
+    lowers ``retrain`` to it; one that shows ``retrain`` carries ``never_saw`` too, since bytes that
+    the algorithm gives on the retain set are a function of retained records. Certified speaks of
+    nearness to retraining, which among today's proofs only a ``retrain`` replay carries.
+    """
+    if isinstance(claim, Empirical):
+        return claim
+    because = _gap(proof, erasure)
+    if because:
+        return Empirical(because)
+    if isinstance(claim, Certified):
+        return claim if proof.sense == "retrain" else Empirical(UNCERTIFIED)
+    return claim if proof.sense == "retrain" else Exact("never_saw")
+
+
+def _gap(proof: Proof, erasure: ErasureReceipt) -> str:
+    """What is missing for any claim beyond measurement, or nothing."""
+    if proof.outcome != "identical":
+        said = UNPROVEN.get(proof.outcome, "the replay did not end identical")
+        return f"{said}: {proof.reason}" if proof.reason else said
+    if proof.sense is None:
+        return "the replay does not say in which sense it is identical"
+    if proof.compared < 1 or not proof.weights:
+        return "the replay compared no stored weights"
+    if erasure.left:
+        return f"{len(erasure.left)} artifacts made from the forget set are still stored"
+    if not erased(erasure):
+        return "nothing was destroyed or rewritten"
+    return ""
+
+
+def erased(receipt: ErasureReceipt) -> int:
+    """How many artifacts were destroyed or rewritten; 0 means that no erasure took place."""
+    return sum(receipt.destroyed.values()) + sum(receipt.rewritten.values())

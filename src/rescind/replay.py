@@ -1,0 +1,163 @@
+"""Train every surviving order again in fresh processes, from raw rows, and compare the bytes.
+
+Rule 8: no cache is read; keys, test membership and partition are worked out anew; everything ever
+forgotten is left out. Only this carries an exact claim.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rescind import methods_of, rows, state
+from rescind.backends import Backends, connect
+from rescind.core.canonical import digest, plain
+from rescind.core.dataset import Record
+from rescind.core.errors import BadData, MissingExtra, MissingSource, NotDeterministic
+from rescind.core.evidence import Proof
+from rescind.core.partition import Cell
+from rescind.core.protocols import Job, Progress
+from rescind.core.run import Order, Run, Snapshot
+from rescind.core.version import selection, weights_digest
+
+if TYPE_CHECKING:
+    from rescind.training.encoder import StagedModel
+    from rescind.training.stages import CellData
+
+NOT_POSSIBLE = (MissingSource, BadData, MissingExtra)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOrder:
+    """Train one surviving prefix from raw rows; compare with the stored bytes of each stage."""
+
+    folder: str
+    run_id: str
+    parts: tuple[Snapshot, ...]  # of one order, stage by stage
+
+    def run(self, progress: Progress) -> list[str]:
+        """The digest of each stage as trained here.
+
+        Raises:
+            NotDeterministic: a stage came out with other bytes than the stored ones.
+        """
+        from rescind.training.determinism import settle
+        from rescind.training.encoder import StagedModel
+        from rescind.training.stages import train_order
+
+        b = connect(Path(self.folder))
+        settle(b.settings.threads)
+        run = state.run_by_id(b, self.run_id)
+        last = self.parts[-1]
+        order = Order(last.shard, last.order, last.slices, last.blocks)
+        made: dict[int, bytes] = {}
+        model = StagedModel(run.recipe)
+        cells = fresh_cells(b, run, model)
+        train_order(model, run.recipe, order, cells, {}, made.__setitem__, progress)
+        for part in self.parts:
+            if made[part.stage] != b.artifacts.get(part.name):
+                raise different(part)
+        return [hashlib.sha256(made[p.stage]).hexdigest() for p in self.parts]
+
+
+def fresh_cells(b: Backends, run: Run, model: StagedModel) -> Any:
+    """Cells from raw rows, placed again by hash; what was ever forgotten is in none of them."""
+    from rescind.training.stages import cell_data
+
+    partition, secret = run.recipe.partition, b.keys.get("partition")
+    by_cell: dict[Cell, list[Record]] = {}
+    for record in surviving(b, run):
+        by_cell.setdefault(partition.cell(record.placement, secret), []).append(record)
+
+    def read(cell: Cell) -> CellData:
+        return cell_data(model, [r.row for r in by_cell.get(cell, [])])
+
+    return read
+
+
+def surviving(b: Backends, run: Run) -> tuple[Record, ...]:
+    """The source's records, by key, without those on the suppression list or off the allow-list."""
+    suppressed = b.ledger.items("suppressed")
+    found = rows.read(b, state.allowed(b), run.source)
+    return tuple(r for r in found if state.suppression_leaf(b, r.key) not in suppressed)
+
+
+def different(part: Snapshot) -> NotDeterministic:
+    """The error for a stage whose stored bytes a replay does not meet."""
+    return NotDeterministic(
+        f"The replay of shard {part.shard}, order {part.order}, stage {part.stage + 1} gave other"
+        " bytes than the stored snapshot.",
+        "The snapshot is not what its lineage says, so nothing can be certified.",
+        "Retrain with `rescind process --method retrain`, and look into how it was made.",
+    )
+
+
+def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
+    """Replay all surviving parts in fresh processes.
+
+    Returns:
+        A proof that is ``identical``, or ``not_possible`` with the reason.
+
+    Raises:
+        NotDeterministic: some bytes differ.
+    """
+    run = state.run(b)
+    problem = _other_environment(b, run)
+    if problem:
+        return Proof("replay", "not_possible", problem)
+    if not parts:
+        return _identical(run, (), ())
+    by_order: dict[tuple[int, int], list[Snapshot]] = {}
+    for part in sorted(parts, key=lambda s: s.stage):
+        by_order.setdefault((part.shard, part.order), []).append(part)
+    groups = [tuple(by_order[key]) for key in sorted(by_order)]
+    jobs: list[Job] = [ReplayOrder(str(b.folder), run.id, group) for group in groups]
+    try:
+        results = dict(b.executor.run(jobs, progress))
+    except NOT_POSSIBLE as error:
+        return Proof("replay", "not_possible", f"{error.what} {error.why}".strip())
+    return _identical(run, groups, results)
+
+
+def _identical(
+    run: Run, groups: Sequence[tuple[Snapshot, ...]], results: Mapping[int, list[str]] | tuple[()]
+) -> Proof:
+    """The proof, its weights worked out from the replayed digests alone."""
+    replayed = []
+    for i, group in enumerate(groups):
+        for part, found in zip(group, dict(results)[i], strict=True):
+            if part.digest != found:
+                raise different(part)
+            replayed.append(replace(part, digest=found))
+    return Proof(
+        kind="replay",
+        outcome="identical",
+        sense="retrain" if _complete(run, replayed) else "never_saw",
+        weights=weights_digest(selection(replayed)),
+        compared=len(replayed),
+        environment=digest(plain(run.environment)),
+    )
+
+
+def _complete(run: Run, parts: Sequence[Snapshot]) -> bool:
+    """Whether every stage of every planned order is there, as training on the retain set gives."""
+    have = {(p.shard, p.order, p.slices) for p in parts}
+    planned = methods_of.orders(run.recipe, run.blocks)
+    return all(
+        (o.shard, o.index, o.slices[: i + 1]) in have for o in planned for i in range(len(o.slices))
+    )
+
+
+def _other_environment(b: Backends, run: Run) -> str:
+    """Bit-equality holds on one kind of machine with one thread count; elsewhere say so."""
+    from rescind.training.determinism import environment
+
+    then = plain(run.environment)
+    now = plain(environment(run.recipe.task, b.settings.threads))
+    changed = [
+        f"{name} was {then[name]}, is {now[name]}" for name in then if then[name] != now[name]
+    ]
+    return f"the environment differs: {'; '.join(changed)}" if changed else ""

@@ -1,0 +1,126 @@
+"""Gather what a reader is told about a request: counts, times and evidence, never content."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rescind import erasure, methods_of, state
+from rescind.backends import Backends
+from rescind.core.canonical import build, digest
+from rescind.core.evidence import ErasureReceipt, Evaluation, Measurement, Proof
+from rescind.core.protocols import Entry
+from rescind.core.report import Moment, Report, StageMark
+from rescind.core.request import Request
+from rescind.core.run import Order
+from rescind.core.version import selection
+from rescind.proofs.reading import read_statement
+from rescind.proofs.signing import from_envelope
+
+WORDS = {
+    "request.accepted": "accepted; record keys encrypted under the request's own key",
+    "plan.made": "planned",
+    "parts.withdrawn": "withdrawn: from here on no answer uses the records",
+    "withdrawal.timed": "the withdrawal was timed",
+    "records.suppressed": "records suppressed",
+    "version.created": "new version made",
+    "evaluation.done": "measured before and after",
+    "proof.made": "replay",
+    "version.released": "new version serves",
+    "erasure.started": "rewritten without the records",
+    "erasure.done": "everything made from the records destroyed",
+    "certificate.issued": "certificate signed",
+    "request.closed": "closed; the request's key destroyed",
+    "request.failed": "a step failed; what was withdrawn stays withdrawn",
+    "request.resumed": "taken up again",
+    "request.held": "put on hold",
+    "hold.lifted": "hold lifted",
+    "outage.accepted": "outage accepted",
+    "request.cancelled": "cancelled",
+    "request.rejected": "rejected",
+}
+
+
+def report(b: Backends, request_id: str) -> Report:
+    """Everything known about one request.
+
+    Raises:
+        UnknownKey: no such request.
+    """
+    request = state.request(b, request_id)
+    entries = tuple(b.ledger.entries(request_id))
+    found = b.ledger.get("evaluation", request_id)
+    receipt = b.ledger.get("erasure", request_id)
+    proof = b.ledger.get("proof", request_id)
+    envelope = b.ledger.get("certificate", request_id)
+    statement = read_statement(from_envelope(envelope).payload) if envelope else None
+    return Report(
+        request=request,
+        model=request.model,
+        parent=_parent(b),
+        plan=state.plan(b, request_id),
+        timeline=tuple(_moment(e) for e in entries),
+        before=_measured(found, "before"),
+        after=_measured(found, "after"),
+        marks=_marks(b, request, entries),
+        proof=build(Proof, proof) if proof else None,
+        guarantee=statement.guarantee if statement else None,
+        erasure=build(ErasureReceipt, receipt) if receipt else None,
+        certificate=digest(envelope) if envelope else None,
+        exports=erasure.recipients(b, request),
+        not_claimed=statement.scope if statement else ("Nothing is certified yet.",),
+        exposure_seconds=exposure(request),
+    )
+
+
+def exposure(request: Request) -> float | None:
+    """Seconds from receipt to the withdrawal: no later answer could have used the records."""
+    if request.withdrawn_at is None:
+        return None
+    then = datetime.fromisoformat(request.received_at)
+    return (datetime.fromisoformat(request.withdrawn_at) - then).total_seconds()
+
+
+def _parent(b: Backends) -> str | None:
+    forks = [e.facts["parent"] for e in b.ledger.entries() if e.kind == "workspace.forked"]
+    return str(forks[-1]) if forks else None
+
+
+def _moment(entry: Entry) -> Moment:
+    what = WORDS.get(entry.kind, entry.kind)
+    if entry.kind == "parts.withdrawn":
+        what += f" ({len(entry.facts['cut'])} snapshots cut)"
+    if entry.kind == "proof.made":
+        what = f"replay: {str(entry.facts['outcome']).replace('_', ' ')}"
+    if entry.kind == "request.failed":
+        what += f" ({entry.facts['reason']})"
+    return Moment(entry.at, entry.kind, what)
+
+
+def _measured(found: dict[str, object] | None, side: str) -> tuple[Measurement, ...]:
+    if found is None:
+        return ()
+    return build(Evaluation, found[side]).measurements  # type: ignore[arg-type]
+
+
+def _marks(b: Backends, request: Request, entries: tuple[Entry, ...]) -> tuple[StageMark, ...]:
+    """Each stage of each planned order as it stands now; ``cut`` are those this request took."""
+    run = state.run(b)
+    live = state.parts(b)
+    kept = {(s.shard, s.order, s.stage) for s in live}
+    served = {(s.shard, s.order): s.stage for s in selection(live)}
+    cut = {tuple(c) for e in entries if e.kind == "parts.withdrawn" for c in e.facts["cut"]}
+    marks = []
+    for order in methods_of.orders(run.recipe, run.blocks):
+        for stage, slice_ in enumerate(order.slices):
+            where = (order.shard, order.index, stage)
+            mark = "gone"
+            if where in kept:
+                mark = "served" if stage <= served.get(where[:2], -1) else "kept"
+            elif where in cut:
+                mark = "hit" if _hit(order, stage, request) else "cut"
+            marks.append(StageMark(order.shard, order.index, slice_, stage, mark))
+    return tuple(marks)
+
+
+def _hit(order: Order, stage: int, request: Request) -> bool:
+    return str(order.cells(stage)[-1]) in request.cells

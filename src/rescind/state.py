@@ -1,0 +1,179 @@
+"""Typed reads of what the ledger projects: the present state of requests, parts and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rescind.backends import Backends
+from rescind.core.canonical import build, keyed, plain
+from rescind.core.dataset import Key, Manifest, ManifestEntry
+from rescind.core.errors import BadParameter, DamagedArtifact, UnknownKey
+from rescind.core.lineage import label
+from rescind.core.plan import Plan
+from rescind.core.protocols import Write
+from rescind.core.request import FINAL, Request
+from rescind.core.run import Run, Snapshot
+from rescind.core.version import ModelVersion
+from rescind.data.manifest import entries_from
+from rescind.proofs.merkle import root
+from rescind.sealing import open_keys
+from rescind.training.recipes import recipe_from
+
+MODEL = "model"
+
+
+def request(b: Backends, request_id: str) -> Request:
+    """One request by its id.
+
+    Raises:
+        UnknownKey: no such request.
+    """
+    data = b.ledger.get("request", request_id)
+    if data is None:
+        raise UnknownKey(
+            f"No request {request_id!r} in this workspace.",
+            do="`rescind request list` shows them all.",
+        )
+    return build(Request, data)
+
+
+def requests(b: Backends) -> tuple[Request, ...]:
+    """All requests, oldest first."""
+    found = [build(Request, data) for data in b.ledger.items("request").values()]
+    return tuple(sorted(found, key=lambda r: (r.received_at, r.id)))
+
+
+def suppressing(b: Backends) -> tuple[Request, ...]:
+    """Requests that are not closed and whose records no training may use any more.
+
+    Labels are set in the transaction that suppresses the records, and not before.
+    """
+    return tuple(r for r in requests(b) if r.status not in FINAL and r.labels)
+
+
+def plan(b: Backends, request_id: str) -> Plan:
+    """The plan that was made when the request was accepted."""
+    return build(Plan, b.ledger.get("plan", request_id))
+
+
+def run(b: Backends, model: str = MODEL) -> Run:
+    """The run behind a model.
+
+    Raises:
+        BadParameter: nothing has been trained yet.
+    """
+    entry = b.ledger.get("model", model)
+    if entry is None:
+        raise BadParameter(
+            f"No model {model!r} in this workspace yet.",
+            do="Train one with `rescind train RECIPE`, or `rescind demo` to see how.",
+        )
+    return run_by_id(b, entry["run"])
+
+
+def run_by_id(b: Backends, run_id: str) -> Run:
+    """A run, finished or still training."""
+    data = b.ledger.get("run", run_id)
+    return replace(build(Run, data), recipe=recipe_from(data["recipe"]))
+
+
+def version(b: Backends, model: str = MODEL) -> ModelVersion:
+    """The version that the model's name points to."""
+    return version_by_id(b, b.ledger.get("model", model)["version"])
+
+
+def version_by_id(b: Backends, version_id: str) -> ModelVersion:
+    """A version by its id.
+
+    Raises:
+        UnknownKey: no such version.
+    """
+    data = b.ledger.get("version", version_id)
+    if data is None:
+        raise UnknownKey(
+            f"No version {version_id!r}.", do="`rescind list models` shows the versions."
+        )
+    return build(ModelVersion, data)
+
+
+def parts(b: Backends) -> tuple[Snapshot, ...]:
+    """All snapshots that may serve, by shard, order and stage."""
+    found = [build(Snapshot, data) for data in b.ledger.items("part").values()]
+    return tuple(sorted(found, key=lambda s: (s.shard, s.order, s.stage)))
+
+
+def snapshot(b: Backends, name: str) -> Snapshot:
+    """A snapshot that serves, or one that is sealed and waits for its evidence.
+
+    Raises:
+        DamagedArtifact: it is neither.
+    """
+    data = b.ledger.get("part", name)
+    if data is None and (row := b.ledger.get("sealed", name)) is not None:
+        data = row["snapshot"]
+    if data is None:
+        raise DamagedArtifact(
+            f"Snapshot {name} is gone.", do="`rescind db verify` checks what is here."
+        )
+    return build(Snapshot, data)
+
+
+def original(b: Backends, request_id: str) -> tuple[Snapshot, ...]:
+    """What was served before a request; readable until its erasure."""
+    return tuple(snapshot(b, name) for name in b.ledger.get("original", request_id))
+
+
+def sealed(b: Backends, request_id: str) -> tuple[Snapshot, ...]:
+    """Snapshots that this request cut and whose evidence still needs them."""
+    rows = b.ledger.items("sealed").values()
+    return tuple(build(Snapshot, r["snapshot"]) for r in rows if r["request"] == request_id)
+
+
+def manifest(b: Backends) -> Manifest:
+    """The current allow-list."""
+    return build(Manifest, b.ledger.get("manifest", "current"))
+
+
+def manifest_entries(b: Backends) -> tuple[ManifestEntry, ...]:
+    """The records on the allow-list, those of open requests still among them."""
+    return entries_from(b.artifacts.get(manifest(b).name))
+
+
+def allowed(b: Backends) -> tuple[ManifestEntry, ...]:
+    """The records that may be used: the allow-list without any open request's records."""
+    gone = {key for r in suppressing(b) for key in open_keys(b.keys, r)}
+    return tuple(e for e in manifest_entries(b) if e.key not in gone)
+
+
+def generation(b: Backends, cell: str) -> int:
+    """How many withdrawals have changed a cell."""
+    return int(b.ledger.get("cell", cell) or 0)
+
+
+def labels(b: Backends, cells: Iterable[str]) -> frozenset[str]:
+    """The cells as they are now, for the lineage of what is made from them."""
+    now = b.ledger.items("cell")
+    return frozenset(label(cell, int(now.get(cell, 0))) for cell in cells)
+
+
+def suppression_leaf(b: Backends, key: Key) -> str:
+    """What a forgotten record leaves behind: HMAC(workspace key, record key), rule 2."""
+    return keyed(b.keys.get("workspace"), "suppressed", key)
+
+
+def forgotten_root(b: Backends) -> str | None:
+    """Merkle root of the suppression list, or None where the user turned the list off."""
+    if not b.settings.suppression_list:
+        return None
+    return root(sorted(b.ledger.items("suppressed")))
+
+
+def write_request(r: Request) -> Write:
+    """The projection change that stores a request."""
+    return Write("request", r.id, plain(r))
+
+
+def write_part(s: Snapshot) -> Write:
+    """The projection change that lets a snapshot serve."""
+    return Write("part", s.name, plain(s))

@@ -1,0 +1,220 @@
+"""Steps 4 to 8 and 11: each reads the ledger, does one thing, and appends one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from rescind import acceptance, evaluate, methods_of, replay, rows, state, trainer
+from rescind.backends import Backends
+from rescind.core.canonical import build, plain
+from rescind.core.dataset import Examples, Split
+from rescind.core.errors import NoOp, StaleVersion
+from rescind.core.evidence import Proof
+from rescind.core.guarantee import Empirical
+from rescind.core.protocols import Entry, Progress, Unlearned, Unlearner, Write
+from rescind.core.request import Request
+from rescind.core.run import Snapshot
+from rescind.core.version import ModelVersion, selection, weights_digest
+from rescind.sealing import open_keys
+
+
+def unlearn(b: Backends, request: Request, method: Unlearner | None, progress: Progress) -> Request:
+    """Step 4: the method makes what replaces the original; its claim is noted, not believed.
+
+    Raises:
+        NoOp: the method returned snapshots made from the forget set, or changed nothing.
+        StaleVersion: a withdrawal came in while it trained; the same call tries again.
+    """
+    if request.status not in ("planned", "withdrawn"):
+        return request
+    run = state.run(b)
+    method = method or methods_of.make(request.method or run.recipe.method)
+    if not request.labels:
+        request = _suppress(b, request)
+    forget, retain = _split(b, request)
+    handle = trainer.Handle(b, run, state.parts(b), progress)
+    try:
+        result = method.unlearn(handle, Split(forget, retain), run)
+    finally:
+        forget.close()
+        retain.close()
+    with acceptance.one_at_a_time(b):
+        _check_result(b, request, result)
+        return _created(b, request, method, result)
+
+
+def _suppress(b: Backends, request: Request) -> Request:
+    """For methods that edit weights the records go on the suppression list only now."""
+    with acceptance.one_at_a_time(b):
+        request = acceptance.marked(b, request)
+        served = [s.name for s in selection(state.parts(b))]
+        writes = (
+            *acceptance.suppression(b, request),
+            Write("original", request.id, served),
+            state.write_request(request),
+        )
+        b.ledger.append(Entry("records.suppressed", request.id, writes=writes))
+    return request
+
+
+def _split(b: Backends, request: Request) -> tuple[Examples, Examples]:
+    """Forget and retain set, their rows read only if the method looks at them."""
+    gone = set(open_keys(b.keys, request))
+    listed = [e for e in state.manifest_entries(b) if e.cell != "test"]
+    forget = [e for e in listed if e.key in gone]
+    retain = [e for e in state.allowed(b) if e.cell != "test"]
+    return (
+        Examples([e.key for e in forget], lambda: rows.read(b, forget)),
+        Examples([e.key for e in retain], lambda: rows.read(b, retain)),
+    )
+
+
+def _check_result(b: Backends, request: Request, result: Unlearned) -> None:
+    live = {s.name for s in state.parts(b)}
+    made_from = {s.name: trainer.labels_of(b, s) for s in result.parts}
+    stale = [name for name, labels in made_from.items() if labels & request.labels]
+    trained = any(c != "test" for c in request.cells)
+    untouched = request.withdrawn_at is None and {s.name for s in result.parts} == live
+    if stale or (untouched and trained):
+        raise NoOp(
+            f"The method returned {len(stale) or len(live)} snapshots made from the forget set.",
+            "Handing back the original is not unlearning.",
+            "Use another method: `rescind list methods` shows them.",
+        )
+    trainer.check_current(b, result.parts)
+
+
+def _created(b: Backends, request: Request, method: Unlearner, result: Unlearned) -> Request:
+    """Note the new version and the parts it adds and drops; they serve after the evidence."""
+    live = {s.name: s for s in state.parts(b)}
+    kept = {s.name for s in result.parts}
+    change = {
+        "add": [plain(s) for s in result.parts if s.name not in live],
+        "drop": sorted(set(live) - kept),
+    }
+    parent = state.version(b)
+    version = ModelVersion(
+        id=f"v{len(b.ledger.items('version')) + 1}",
+        run=parent.run,
+        parent=parent.id,
+        weights=weights_digest(selection(result.parts)),
+        forgotten=state.forgotten_root(b),
+        guarantee=Empirical("its evidence is not complete"),
+        request=request.id,
+    )
+    done = acceptance.moved(request, "unlearned")
+    claim = {
+        "version": version.id,
+        "original": weights_digest(state.original(b, request.id)),
+        "change": change,
+        "guarantee": plain(result.guarantee),
+        "from_scratch": result.from_scratch,
+        "method": methods_of.name_of(method),
+        "parameters": plain(method),
+    }
+    writes = (
+        Write("version", version.id, plain(version)),
+        Write("claim", request.id, claim),
+        state.write_request(done),
+    )
+    b.ledger.append(Entry("version.created", request.id, {"version": version.id}, writes))
+    return done
+
+
+def parts_of(b: Backends, request: Request) -> tuple[Snapshot, ...]:
+    """All parts of the version that step 4 made, whether released yet or not.
+
+    Raises:
+        StaleVersion: another withdrawal has changed them since; step 4 must be done again.
+    """
+    claim = b.ledger.get("claim", request.id)
+    added = tuple(build(Snapshot, s) for s in claim["change"]["add"])
+    dropped = set(claim["change"]["drop"]) | {s.name for s in added}
+    parts = (*(s for s in state.parts(b) if s.name not in dropped), *added)
+    version = state.version_by_id(b, claim["version"])
+    trainer.check_current(b, added)
+    if weights_digest(selection(parts)) != version.weights:
+        raise StaleVersion(
+            f"Version {version.id} was overtaken by another withdrawal.",
+            "What it serves has changed since it was made.",
+            f"Run `rescind process {request.id}` again.",
+        )
+    return parts
+
+
+def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
+    """Step 5: before and after on the test records that are left."""
+    if request.status != "unlearned" or b.ledger.get("evaluation", request.id) is not None:
+        return
+    claim = b.ledger.get("claim", request.id)
+    parts = parts_of(b, request)
+    before, after = evaluate.before_and_after(
+        b,
+        state.original(b, request.id),
+        selection(parts),
+        (str(state.version(b).id), claim["version"]),
+        progress,
+    )
+    found = {"before": plain(before), "after": plain(after)}
+    b.ledger.append(
+        Entry("evaluation.done", request.id, writes=(Write("evaluation", request.id, found),))
+    )
+
+
+def prove(b: Backends, request: Request, wanted: bool, progress: Progress) -> Request:
+    """Step 7: the replay, or why there is none.
+
+    Raises:
+        NotDeterministic: the replay gave other bytes; the claim is false and nothing is certified.
+    """
+    if request.status != "unlearned":
+        return request
+    proof = Proof("replay", "not_run", "it was not asked for")
+    if wanted:
+        proof = replay.replay(b, parts_of(b, request), progress)
+    done = acceptance.moved(request, "evidenced")
+    writes = (Write("proof", request.id, plain(proof)), state.write_request(done))
+    b.ledger.append(Entry("proof.made", request.id, plain(proof), writes))
+    return done
+
+
+def release(b: Backends, request: Request) -> Request:
+    """Step 8: the model's name moves to the new version, and what it dropped leaves service."""
+    claim = b.ledger.get("claim", request.id)
+    if b.ledger.get("model", request.model)["version"] == claim["version"]:
+        return request
+    if request.status != "evidenced":
+        return request
+    with acceptance.one_at_a_time(b):
+        parts_of(b, request)
+        if request.withdrawn_at is None:
+            request = replace(request, withdrawn_at=datetime.now(UTC).isoformat())
+        model = {"run": state.run(b).id, "version": claim["version"]}
+        writes = (
+            *_changes(claim["change"]["add"], claim["change"]["drop"]),
+            Write("model", request.model, model),
+            state.write_request(request),
+        )
+        b.ledger.append(
+            Entry("version.released", request.id, {"version": model["version"]}, writes)
+        )
+    return request
+
+
+def _changes(added: Iterable[dict[str, object]], dropped: Iterable[str]) -> tuple[Write, ...]:
+    new = (Write("part", str(s["name"]), s) for s in added)
+    return (*new, *(Write("part", name, None) for name in dropped))
+
+
+def close(b: Backends, request: Request) -> Request:
+    """Step 11: the request's key is destroyed; its record keys can no longer be read."""
+    if request.status != "erased":
+        return request
+    done = acceptance.moved(request, "closed")
+    cleared = ("original", "claim")
+    writes = (*(Write(t, request.id, None) for t in cleared), state.write_request(done))
+    b.ledger.append(Entry("request.closed", request.id, writes=writes))
+    b.keys.destroy(f"request/{request.id}")
+    return done

@@ -1,0 +1,200 @@
+"""Train orders through the executor: what ingestion, methods and rebuilding all ask for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rescind import methods_of, state
+from rescind.acceptance import one_at_a_time
+from rescind.backends import Backends
+from rescind.core.canonical import build, plain
+from rescind.core.dataset import ManifestEntry, Record
+from rescind.core.errors import BadData, NoOp, StaleVersion
+from rescind.core.guarantee import Empirical
+from rescind.core.lineage import label
+from rescind.core.protocols import Entry, Job, Progress, Write
+from rescind.core.run import Order, Recipe, Run, Snapshot
+from rescind.core.version import ModelVersion, selection, weights_digest
+from rescind.data.manifest import entries_of, manifest_bytes
+from rescind.jobs import AllowList, CacheCell, Place, TrainOrder, content
+
+
+def train_orders(
+    b: Backends,
+    run: Run,
+    orders: Sequence[Order],
+    entries: Sequence[ManifestEntry],
+    progress: Progress,
+) -> tuple[Snapshot, ...]:
+    """Train whole orders on just these records; finished stages are taken as they are.
+
+    Raises:
+        BadData: a cell that an order needs has no record.
+    """
+    place = _place(b, run, entries)
+    cells = sorted({str(c) for o in orders for c in o.cells(len(o.slices) - 1)})
+    jobs: list[Job] = [CacheCell(place, cell) for cell in cells]
+    for _ in b.executor.run(jobs, progress):
+        pass  # each leaves its activations in the store
+    training: list[Job] = [TrainOrder(place, order) for order in orders]
+    found = sorted(b.executor.run(training, progress), key=lambda pair: pair[0])
+    b.artifacts.destroy([place.allow.manifest])
+    return tuple(build(Snapshot, s) for _, snapshots in found for s in snapshots)
+
+
+def _place(b: Backends, run: Run, entries: Sequence[ManifestEntry]) -> Place:
+    """An allow-list as an artifact of its own, so that a job needs no more than its name."""
+    cells = sorted({e.cell for e in entries})
+    labels = {c: label(c, state.generation(b, c)) for c in cells}
+    name = f"manifest/job-{content(b, entries)}"
+    b.artifacts.put(name, "manifest", manifest_bytes(entries), frozenset(labels.values()))
+    return Place(str(b.folder), run.id, AllowList(name, labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """``core.protocols.ModelHandle`` over a workspace: the model as it is served now."""
+
+    b: Backends
+    run: Run
+    parts: tuple[Snapshot, ...]
+    progress: Progress
+
+    @property
+    def digest(self) -> str:
+        """Digest of the served selection."""
+        return weights_digest(selection(self.parts))
+
+    def train(
+        self, orders: Sequence[Order], records: Sequence[Record] | None = None
+    ) -> tuple[Snapshot, ...]:
+        """Train orders on the retain set, or on ``records``."""
+        entries = state.allowed(self.b) if records is None else _entries(self.b, self.run, records)
+        training = [e for e in entries if e.cell != "test"]
+        return train_orders(self.b, self.run, orders, training, self.progress)
+
+
+def _entries(b: Backends, run: Run, records: Sequence[Record]) -> tuple[ManifestEntry, ...]:
+    partition = run.recipe.partition
+    return entries_of(records, partition, b.keys.get("partition"), b.keys.get("workspace"))
+
+
+def labels_of(b: Backends, snapshot: Snapshot) -> frozenset[str]:
+    """The cell contents a stored snapshot was made from; none when it is not stored."""
+    artifact = b.artifacts.find(snapshot.name)
+    return artifact.cells if artifact else frozenset()
+
+
+def check_current(b: Backends, parts: Sequence[Snapshot]) -> None:
+    """Refuse parts that a withdrawal has overtaken, or that are not stored at all.
+
+    Raises:
+        StaleVersion: made from a cell content that is no longer in use.
+    """
+    for part in parts:
+        made_from = labels_of(b, part)
+        if made_from != state.labels(b, part.cells):
+            raise StaleVersion(
+                f"Snapshot {part.name} is not made from what its cells hold now.",
+                "A withdrawal came in meanwhile, or the method made it elsewhere.",
+                "Run the same command again.",
+            )
+
+
+def rebuild(
+    b: Backends, shards: Sequence[int] | None, limit: int | None, progress: Progress
+) -> int:
+    """Bring shards back: train their missing orders on the retain set and let them serve.
+
+    Args:
+        b: the workspace.
+        shards: which; by default those with no survivor.
+        limit: at most so many orders a shard.
+        progress: told of each step.
+
+    Returns:
+        The number of orders trained.
+
+    Raises:
+        NoOp: no order of these shards is missing.
+    """
+    run, live = state.run(b), state.parts(b)
+    wanted = set(shards) if shards is not None else _dead(run, live)
+    missing = _missing(run, live, wanted, limit)
+    if not missing:
+        raise NoOp("No shard has an order to train again.", do="Name shards with --shard.")
+    training = [e for e in state.allowed(b) if e.cell != "test"]
+    made = train_orders(b, run, missing, training, progress)
+    with one_at_a_time(b):
+        check_current(b, made)
+        _serve(b, run, made)
+    return len(missing)
+
+
+def _dead(run: Run, live: Sequence[Snapshot]) -> set[int]:
+    return set(range(run.recipe.partition.shards)) - {s.shard for s in live}
+
+
+def _missing(
+    run: Run, live: Sequence[Snapshot], shards: set[int], limit: int | None
+) -> tuple[Order, ...]:
+    have = {(s.shard, s.slices) for s in live}
+    taken: Counter[int] = Counter()
+    found = []
+    for order in methods_of.orders(run.recipe, run.blocks):
+        full = (order.shard, order.slices) in have
+        if order.shard in shards and not full and (limit is None or taken[order.shard] < limit):
+            taken[order.shard] += 1
+            found.append(order)
+    return tuple(found)
+
+
+def _serve(b: Backends, run: Run, made: Sequence[Snapshot]) -> None:
+    """The rebuilt parts join the live ones, as a new version without a request."""
+    parent = state.version(b)
+    replaced = {(s.shard, s.order, s.stage) for s in made}
+    old = [s for s in state.parts(b) if (s.shard, s.order, s.stage) in replaced]
+    now = (*(s for s in state.parts(b) if s not in old), *made)
+    version = new_version(b, run, now, parent.id, "rebuilt; the next certificate replays it")
+    writes = (
+        *(Write("part", s.name, None) for s in old),
+        *(state.write_part(s) for s in made),
+        Write("version", version.id, plain(version)),
+        Write("model", state.MODEL, {"run": run.id, "version": version.id}),
+    )
+    b.ledger.append(Entry("parts.rebuilt", None, {"version": version.id}, writes))
+
+
+def new_version(
+    b: Backends, run: Run, parts: Sequence[Snapshot], parent: str | None, because: str
+) -> ModelVersion:
+    """A version that is not certified; ``because`` says why."""
+    return ModelVersion(
+        id=f"v{len(b.ledger.items('version')) + 1}",
+        run=run.id,
+        parent=parent,
+        weights=weights_digest(selection(parts)),
+        forgotten=state.forgotten_root(b),
+        guarantee=Empirical(because),
+    )
+
+
+def check_cells(recipe: Recipe, entries: Sequence[ManifestEntry]) -> None:
+    """Refuse a placement that leaves a cell, or the test set, without a record.
+
+    Raises:
+        BadData: the empty cells are named, and what to change.
+    """
+    filled = {e.cell for e in entries}
+    empty = [str(c) for c in recipe.partition.cells() if str(c) not in filled]
+    if "test" not in filled:
+        empty.append("test")
+    if empty:
+        raise BadData(
+            f"{len(empty)} cells have no record: {', '.join(empty[:5])} (shard.slice).",
+            f"{len(entries)} records do not fill {recipe.partition.shards} shards of"
+            f" {recipe.partition.slices} slices and a test set.",
+            "Use fewer shards or slices, a larger test_share, or more records.",
+        )

@@ -1,0 +1,50 @@
+"""Make a process reproducible, say what it depends on, and derive its seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from rescind.core.canonical import digest
+from rescind.core.run import Environment
+from rescind.core.task import Task
+from rescind.training.pretrained import encoder_digest
+
+
+def settle(threads: int = 1) -> None:
+    """Fix thread counts and refuse non-deterministic kernels; call before the first tensor."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    # torch allows this once, before the pool's first use; the pool does no arithmetic of ours
+    with contextlib.suppress(RuntimeError):
+        torch.set_num_interop_threads(1)
+
+
+def environment(task: Task, threads: int) -> Environment:
+    """What the bytes of a training on this machine depend on."""
+    import torch
+
+    return Environment(
+        torch=torch.__version__,
+        transformers=version("transformers"),
+        peft=version("peft"),
+        machine=f"{platform.system()} {platform.machine()}",
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        threads=threads,
+        encoder=encoder_digest(task),
+    )
+
+
+def stage_seed(seed: int, shard: int, prefix: Sequence[int], what: str) -> int:
+    """A seed below 2**60 from the recipe's seed, the shard and the slices up to this stage.
+
+    ``what`` names the use, so that no two draws share a stream. The length of the prefix is the
+    stage; nothing of other slices, other shards or the manifest enters.
+    """
+    return int(digest(["rescind stage", seed, shard, list(prefix), what])[:15], 16)

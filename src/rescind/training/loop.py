@@ -1,0 +1,128 @@
+"""The one training loop: some parameters, fixed batches, AdamW with linear decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rescind.core.errors import NotDeterministic
+from rescind.core.run import Recipe
+from rescind.training.batches import batches, steps
+from rescind.training.encoder import StagedModel
+
+WARM_UP = 0.1  # share of the steps in which the learning rate rises from zero
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What one stage trains: these blocks and the head, on activations entering the lowest."""
+
+    blocks: tuple[int, ...]
+    activations: Mapping[str, Tensor]
+    labels: Tensor
+    batch_seed: int
+    dropout_seed: int
+
+    @property
+    def lowest(self) -> int:
+        return min(self.blocks)
+
+
+def fit(model: StagedModel, recipe: Recipe, work: Fit, advance: Callable[[int, int], None]) -> None:
+    """Train to the last epoch; there is no selection of a model.
+
+    Args:
+        model: its adapters and head are changed in place, those of ``work.blocks`` only.
+        recipe: epochs, batch size and optimiser, which starts afresh.
+        work: the data and the seeds.
+        advance: called after each step with (steps done, of how many).
+
+    Raises:
+        NotDeterministic: a frozen tensor changed.
+    """
+    adapters = [p for i in sorted(work.blocks) for p in model.adapters[i].values()]
+    trained = [*adapters, *model.head.parameters()]
+    before = _frozen(model, trained)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(work.dropout_seed)
+        _set_training(model, work.blocks, trained, on=True)
+        _steps(model, recipe, work, _optimizer(recipe, adapters, model), advance)
+        _set_training(model, work.blocks, trained, on=False)
+    _check_frozen(before, _frozen(model, trained))
+
+
+def _steps(
+    model: StagedModel,
+    recipe: Recipe,
+    work: Fit,
+    optimizer: torch.optim.AdamW,
+    advance: Callable[[int, int], None],
+) -> None:
+    rows = len(work.labels)
+    total = steps(rows, recipe.batch_size, recipe.epochs)
+    for step, index in enumerate(batches(rows, recipe.batch_size, recipe.epochs, work.batch_seed)):
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * decay(step, total)
+        batch = {name: tensor[index] for name, tensor in work.activations.items()}
+        outputs = model.forward_from(batch, work.lowest)
+        loss = model.task.loss(outputs, {"labels": work.labels[index]}).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        advance(step + 1, total)
+
+
+def decay(step: int, total: int) -> float:
+    """Factor of the learning rate: up over the first tenth of the steps, then down to zero."""
+    warm = max(1, round(WARM_UP * total))
+    return min((step + 1) / warm, (total - step) / max(1, total - warm + 1))
+
+
+def _optimizer(
+    recipe: Recipe, adapters: Sequence[nn.Parameter], model: StagedModel
+) -> torch.optim.AdamW:
+    chosen = recipe.optimizer
+    groups = [
+        {"params": list(adapters), "lr": chosen.lr, "initial_lr": chosen.lr},
+        {
+            "params": list(model.head.parameters()),
+            "lr": chosen.head_lr,
+            "initial_lr": chosen.head_lr,
+        },
+    ]
+    return torch.optim.AdamW(groups, weight_decay=chosen.weight_decay, foreach=False)
+
+
+def _set_training(
+    model: StagedModel, blocks: Sequence[int], trained: Sequence[nn.Parameter], *, on: bool
+) -> None:
+    for parameter in trained:
+        parameter.requires_grad_(on)
+        parameter.grad = None
+    for index in blocks:
+        for name, layer in model.blocks.modules[index].named_modules():
+            if name.endswith("lora_dropout"):  # the base stays in evaluation mode
+                layer.train(on)
+
+
+def _frozen(model: StagedModel, trained: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    moving = {id(parameter) for parameter in trained}
+    named = [*model.module.named_parameters(), *model.module.named_buffers()]
+    return {name: t.detach().clone() for name, t in named if id(t) not in moving}
+
+
+def _check_frozen(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+    changed = [n for n, t in before.items() if not torch.equal(_bits(t), _bits(after[n]))]
+    if changed:
+        raise NotDeterministic(
+            f"{len(changed)} frozen tensors changed in a stage, first {changed[0]}.",
+            "The snapshot would carry data of a slice outside its prefix.",
+            "Report the encoder and the versions of torch and PEFT as a bug of rescind.",
+        )
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(-1).view(torch.uint8) if tensor.dim() else tensor

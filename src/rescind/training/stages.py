@@ -1,0 +1,134 @@
+"""Train one order, stage by stage: the machine that S3T, SISA and plain LoRA have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rescind.core.dataset import Row
+from rescind.core.errors import BadData
+from rescind.core.partition import Cell
+from rescind.core.protocols import Progress
+from rescind.core.run import Order, Recipe
+from rescind.training.determinism import stage_seed
+from rescind.training.encoder import StagedModel
+from rescind.training.loop import Fit, fit
+from rescind.training.snapshots import from_bytes, to_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CellData:
+    """The records of one cell, sorted by key: activations entering the first block, and labels.
+
+    ``activations`` are those of ``StagedModel.activations``; ``labels`` has shape (n,).
+    """
+
+    activations: Mapping[str, Tensor]
+    labels: Tensor
+
+
+def cell_data(model: StagedModel, rows: Sequence[Row], cached: bytes | None = None) -> CellData:
+    """The data of a cell from its rows, sorted by key, and cached activations where there are any.
+
+    Raises:
+        BadData: no rows, or a cache of other rows.
+    """
+    if not rows:
+        return CellData({}, torch.zeros(0, dtype=torch.long))
+    activations = model.activations(rows) if cached is None else from_bytes(cached)
+    if len(activations["hidden"]) != len(rows):
+        raise BadData(
+            f"The cached activations hold {len(activations['hidden'])} rows, the cell {len(rows)}.",
+            "They were made from other records.",
+            "Destroy the cache of this cell and try again.",
+        )
+    return CellData(activations, model.task.batch(rows)["labels"])
+
+
+def train_order(
+    model: StagedModel,
+    recipe: Recipe,
+    order: Order,
+    cells: Callable[[Cell], CellData],
+    have: Mapping[int, bytes],
+    save: Callable[[int, bytes], None],
+    progress: Progress,
+) -> None:
+    """Train the stages of an order that are not there yet.
+
+    Stage i trains ``order.blocks[i]`` and the head on the union of the slices up to i. A block is
+    initialised when it is first trained, the head at stage 0; both go on from the stage before.
+    Optimiser, schedule and seeds are fresh in each stage, so a snapshot is a function of the
+    recipe and the cells of its prefix only. What the model held before has no influence.
+
+    Args:
+        model: its adapters and head are changed in place.
+        recipe: how to train.
+        order: what to train.
+        cells: the data of a cell; called once a cell and order.
+        have: snapshots of finished stages; they are not trained again.
+        save: called after each new stage with (stage, snapshot bytes).
+        progress: called after each step with (stage, steps done, of how many).
+
+    Raises:
+        BadData: a cell without records.
+        NotDeterministic: a frozen tensor changed.
+    """
+    done, loaded = dict(have), dict[Cell, CellData]()
+    for stage in range(len(order.slices)):
+        if stage in done:
+            continue
+        for cell in order.cells(stage):
+            if cell not in loaded:
+                loaded[cell] = _filled(cell, cells(cell))
+        _prepare(model, recipe, order, stage, done.get(stage - 1))
+        what = f"shard {order.shard}, order {order.index}, stage {stage + 1}/{len(order.slices)}"
+        work = _work(model, recipe, order, stage, [loaded[c] for c in order.cells(stage)])
+        fit(model, recipe, work, lambda now, total, what=what: progress(what, now, total))  # type: ignore[misc]
+        done[stage] = to_bytes(model.state(_blocks_until(order, stage)))
+        save(stage, done[stage])
+
+
+def _prepare(
+    model: StagedModel, recipe: Recipe, order: Order, stage: int, previous: bytes | None
+) -> None:
+    model.load({} if previous is None else from_bytes(previous))
+    prefix = order.slices[: stage + 1]
+    for block in sorted(set(order.blocks[stage]) - _blocks_until(order, stage - 1)):
+        seed = stage_seed(recipe.seed, order.shard, prefix, f"block {block}")
+        model.initialise(block, seed)
+    if stage == 0:
+        model.initialise_head(stage_seed(recipe.seed, order.shard, prefix, "head"))
+
+
+def _work(
+    model: StagedModel, recipe: Recipe, order: Order, stage: int, data: Sequence[CellData]
+) -> Fit:
+    prefix = order.slices[: stage + 1]
+    names = data[0].activations
+    joined = {name: torch.cat([part.activations[name] for part in data]) for name in names}
+    return Fit(
+        blocks=order.blocks[stage],
+        # below the lowest trained block nothing changes in a stage: computed once, not each epoch
+        activations=model.lift(joined, min(order.blocks[stage])),
+        labels=torch.cat([part.labels for part in data]),
+        batch_seed=stage_seed(recipe.seed, order.shard, prefix, "batches"),
+        dropout_seed=stage_seed(recipe.seed, order.shard, prefix, "dropout"),
+    )
+
+
+def _blocks_until(order: Order, stage: int) -> set[int]:
+    return {block for blocks in order.blocks[: stage + 1] for block in blocks}
+
+
+def _filled(cell: Cell, data: CellData) -> CellData:
+    if len(data.labels):
+        return data
+    raise BadData(
+        f"Slice {cell.slice} of shard {cell.shard} has no records.",
+        "A stage cannot train on an empty slice.",
+        "Use fewer shards or slices, or more records.",
+    )

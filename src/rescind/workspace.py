@@ -1,0 +1,203 @@
+"""The one door: CLI, service and your own code call this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rescind import (
+    acceptance,
+    backends,
+    certify,
+    copies,
+    erasure,
+    exports,
+    ingest,
+    pipeline,
+    planner,
+    reporting,
+    resolve,
+    state,
+    trainer,
+)
+from rescind.core.canonical import digest
+from rescind.core.certificate import Certificate
+from rescind.core.dataset import Key, Row
+from rescind.core.plan import Plan
+from rescind.core.protocols import Progress, Unlearner
+from rescind.core.report import Report
+from rescind.core.request import Request
+from rescind.core.run import Recipe
+from rescind.core.version import ModelVersion
+from rescind.live import LiveModel
+from rescind.resolve import Ask, Draft
+from rescind.settings import Settings
+from rescind.training.recipes import recipe_from
+
+
+def open_workspace(folder: str | Path, settings: Settings | None = None) -> Workspace:
+    """Open the workspace in a folder, or make one there.
+
+    Whatever a crash left half done is finished first: accepted requests are withdrawn before
+    anything is answered.
+
+    Args:
+        folder: where it lies; ``~`` is expanded.
+        settings: for a new workspace; an existing one keeps its own.
+    """
+    path = Path(folder).expanduser().absolute()
+    if not (path / backends.DATABASE).exists():
+        return Workspace(backends.create(path, settings))
+    found = backends.connect(path)
+    pipeline.recover(found)
+    return Workspace(found)
+
+
+class Workspace:
+    """A ledger, an artifact store, an executor and a signer around one trained model."""
+
+    def __init__(self, b: backends.Backends) -> None:
+        self.backends = b
+        self._live: LiveModel | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the workspace lies."""
+        return self.backends.folder
+
+    def train(
+        self,
+        recipe: Recipe | Mapping[str, Any],
+        data: object,
+        *,
+        key: str | None = None,
+        subject: str | None = None,
+        encoding: str = "utf-8",
+        arguments: Mapping[str, Any] | None = None,
+        store: bool = False,
+        progress: Progress = pipeline.silent,
+    ) -> ModelVersion:
+        """Train so that data can be deleted; called again, it goes on where it was interrupted.
+
+        ``data`` is a path, ``module:function``, a ``datasets.Dataset``, or rows (with ``store``).
+        ``key`` and ``subject`` name columns; without ``key`` a record's content is its key.
+        """
+        known = recipe if isinstance(recipe, Recipe) else recipe_from(recipe)
+        return ingest.train(
+            self.backends,
+            known,
+            ingest.Data(data, key, subject, encoding, arguments, store),
+            progress,
+        )
+
+    def predict(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Answers of the live ensemble; none uses a withdrawn record."""
+        if self._live is None:
+            self._live = LiveModel(self.backends)
+        return self._live.predict(rows)
+
+    def resolve(self, ask: Ask) -> Draft:
+        """What a request would forget, and which duplicates would stay; nothing is stored."""
+        return resolve.resolve(self.backends, ask)
+
+    def plan(self, draft: Draft) -> Plan:
+        """What would be done for a draft, and at what cost."""
+        method = draft.ask.method
+        return planner.plan(self.backends, "draft", draft.cells, draft.target, draft.due_at, method)
+
+    def accept(self, draft: Draft) -> Request:
+        """Accept a draft and withdraw at once: when this returns, no answer uses the records."""
+        return acceptance.accept(self.backends, draft)
+
+    def request(self, ask: Ask) -> Request:
+        """Resolve and accept in one go; the ask must say what happens to duplicates."""
+        return self.accept(self.resolve(ask))
+
+    def process(
+        self,
+        request_id: str,
+        *,
+        method: Unlearner | None = None,
+        replay: bool = True,
+        accept_outage: bool = False,
+        progress: Progress = pipeline.silent,
+    ) -> Certificate:
+        """Unlearn, evaluate, prove, erase, certify and close one accepted request."""
+        options = pipeline.Options(method, replay, accept_outage, progress)
+        return pipeline.process(self.backends, request_id, options)
+
+    def cancel(self, request_id: str, reason: str = "withdrawn by the requester") -> Request:
+        """End a request that has not been withdrawn yet."""
+        return pipeline.end(self.backends, request_id, "cancel", reason)
+
+    def reject(self, request_id: str, reason: str) -> Request:
+        """Refuse a request, or put one that is withdrawn on a legal hold."""
+        return pipeline.end(self.backends, request_id, "reject", reason)
+
+    def lift(self, request_id: str) -> Request:
+        """End a legal hold."""
+        return pipeline.lift(self.backends, request_id)
+
+    def requests(self) -> tuple[Request, ...]:
+        """All requests, oldest first."""
+        return state.requests(self.backends)
+
+    def report(self, request_id: str) -> Report:
+        """What a reader is told about a request."""
+        return reporting.report(self.backends, request_id)
+
+    def certificate(self, request_id: str) -> Certificate:
+        """The certificate of a closed request."""
+        return certify.load(self.backends, request_id)
+
+    def rebuild(
+        self,
+        shards: Sequence[int] | None = None,
+        limit: int | None = None,
+        progress: Progress = pipeline.silent,
+    ) -> int:
+        """Train missing orders of dead, or the named, shards on the retain set; how many."""
+        return trainer.rebuild(self.backends, shards, limit, progress)
+
+    def remaining(self) -> dict[str, str]:
+        """What is still stored that was made from forgotten records, and why."""
+        return erasure.remaining(self.backends)
+
+    def export(self, folder: str | Path, recipient: str) -> str:
+        """Write the served weights into a folder, note the recipient, return their digest."""
+        return exports.export(self.backends, Path(folder), recipient)
+
+    def backup(self, archive: str | Path) -> Path:
+        """One file with the whole workspace; it is noted as a copy to recall."""
+        return exports.back_up(self.backends, Path(archive))
+
+    def suppressed(self) -> bytes:
+        """The suppression list as a file to keep apart from backups."""
+        return copies.suppression_list(self.backends)
+
+    def fork(self, folder: str | Path) -> Workspace:
+        """A full copy under its own keys."""
+        return Workspace(copies.fork(self.backends, Path(folder).absolute()))
+
+    def rotate_key(self) -> str:
+        """Sign with a new key from now on; returns its id. Old certificates stay verifiable."""
+        return backends.add_signer(self.backends)
+
+    def keys(self) -> tuple[Key, ...]:
+        """Keys of all records on the allow-list that no request covers."""
+        return tuple(e.key for e in state.allowed(self.backends))
+
+    def head(self) -> tuple[int, str]:
+        """Sequence number and digest of the last ledger entry."""
+        return self.backends.ledger.head()
+
+    def verify(self) -> None:
+        """Recompute the ledger's chain and projections; raises ``LedgerInconsistent``."""
+        self.backends.ledger.verify()
+
+    def state_digest(self) -> str:
+        """One digest over what is served and what was forgotten, without times."""
+        b = self.backends
+        parts = [(s.shard, s.order, list(s.slices), s.digest) for s in state.parts(b)]
+        return digest([parts, sorted(b.ledger.items("suppressed"))])

@@ -1,0 +1,99 @@
+"""A second verifier, from the format alone. Arguments: CERTIFICATE KEY.pem EXPORT HEAD TIME."""
+
+import base64
+import hashlib
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+KIND = "application/vnd.in-toto+json"
+TYPES = ("https://in-toto.io/Statement/v1", "urn:rescind:deletion-certificate:1")
+UNUSED = ("basis", "forgotten", "goal", "ledger_seq", "method", "parameters", "run", "scope")
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def failed(envelope: bytes, pem: bytes, folder: Path, head: str, at: str) -> list[str]:
+    try:
+        outer = json.loads(envelope)
+        kind, payload = outer["payloadType"], base64.b64decode(outer["payload"], validate=True)
+        signed = [(s["keyid"], s["sig"], bytes.fromhex(s["public"])) for s in outer["signatures"]]
+    except (KeyError, TypeError, ValueError):
+        return ["envelope"]
+    pinned = load_pem_public_key(pem)
+    message = b"DSSEv1 %d %b %d %b" % (len(kind), kind.encode(), len(payload), payload)
+    known = isinstance(pinned, Ed25519PublicKey) and pinned.public_bytes_raw()
+    results = {
+        "envelope": kind == KIND,
+        "signature": bool(signed) and all(holds(public, sig, message) for _, sig, public in signed),
+        "signer": not signed or known in [public for _, _, public in signed],
+    }
+    try:
+        results |= content(json.loads(payload), [(n, p) for n, _, p in signed], folder, head, at)
+    except (KeyError, TypeError, ValueError):
+        results["statement"] = False
+    return [name for name, good in results.items() if not good]
+
+
+def content(header: Any, keys: Any, folder: Path, head: str, at: str) -> dict[str, bool]:
+    said = header["predicate"]
+    if (header["_type"], header["predicateType"]) != TYPES or not set(UNUSED) <= set(said):
+        raise ValueError("not a deletion certificate")
+    subject = [{"name": said["model"], "digest": {"sha256": said["unlearned"]}}]
+    times = [datetime.fromisoformat(t) for t in (said["issued_at"], at, said["valid_until"])]
+    named = not keys or said["key_id"] in [name for name, _ in keys]
+    return {
+        "key": named and all(sha256(public) == name for name, public in keys),
+        "statement": header["subject"] == subject,
+        "validity": times == sorted(times),
+        "model": exported(folder) == said["unlearned"],
+        "ledger head": said["ledger_head"] == head,
+        "evidence": coherent(said),
+        "claim": carried(said["guarantee"], said["proof"]),
+    }
+
+
+def holds(public: bytes, signature: str, message: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(signature), message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def exported(folder: Path) -> str:
+    parts = json.loads((folder / "selection.json").read_text())["parts"]
+    found = [sha256((folder / p["file"]).read_bytes()) for p in parts]
+    rows = [[p["shard"], p["slices"], d, p["records"]] for p, d in zip(parts, found, strict=True)]
+    return sha256(json.dumps(rows, separators=(",", ":")).encode())
+
+
+def coherent(said: dict[str, Any]) -> bool:
+    times = [datetime.fromisoformat(said[t]) for t in ("received_at", "withdrawn_at", "issued_at")]
+    proof, values = said["proof"], [(*m["interval"], m["value"]) for m in said["measurements"]]
+    met = proof["outcome"] != "identical" or proof["weights"] == said["unlearned"]
+    changed = said["original"] != said["unlearned"] and times == sorted(times)
+    done = [*said["erasure"]["destroyed"].values(), *said["erasure"]["rewritten"].values()]
+    whole = met and changed and values and sum(done) > 0 and not said["erasure"]["left"]
+    return bool(whole) and all(low <= value <= high for low, high, value in values)
+
+
+def carried(claim: dict[str, Any], proof: dict[str, Any]) -> bool:
+    sense = proof["sense"] in ("retrain", claim.get("sense", "retrain"))
+    met = sense and proof["outcome"] == "identical" and proof["compared"] > 0
+    return bool(claim["kind"] == "empirical" or met)
+
+
+if __name__ == "__main__":
+    CERTIFICATE, KEY, FOLDER = (Path(argument) for argument in sys.argv[1:4])
+    FAILED = failed(CERTIFICATE.read_bytes(), KEY.read_bytes(), FOLDER, *sys.argv[4:])
+    print(*FAILED, sep="\n")
+    sys.exit(bool(FAILED))

@@ -1,0 +1,102 @@
+"""Every claim against every evidence: the table, and that no claim is ever raised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import Literal
+
+import pytest
+
+from rescind.core.evidence import ErasureReceipt, Proof
+from rescind.core.guarantee import STRENGTH, Certified, Empirical, Exact, Guarantee, Sense
+from rescind.proofs.claims import supported
+
+CERTIFIED = Certified(1.0, 1e-5, "convex loss")
+EMPIRICAL = Empirical("as claimed")
+CLAIMS: list[Guarantee] = [Exact("retrain"), Exact("never_saw"), CERTIFIED, EMPIRICAL]
+GOOD = Proof("replay", "identical", "", "retrain", "ab" * 32, 9, "here")
+OUTCOMES: list[Literal["identical", "not_run", "not_possible"]] = [
+    "identical",
+    "not_run",
+    "not_possible",
+]
+SENSES: list[Sense | None] = ["retrain", "never_saw", None]
+PROOFS = [
+    replace(GOOD, outcome=outcome, sense=sense, compared=compared, weights=weights)
+    for outcome, sense, compared, weights in product(OUTCOMES, SENSES, (0, 1, 9), ("", "ab" * 32))
+]
+DONE = ErasureReceipt({"snapshot": 1}, {"manifest": 1})
+LEFT = replace(DONE, left=("snapshot 0/0/1",))
+ERASURES = [
+    DONE,
+    LEFT,
+    ErasureReceipt(),
+    ErasureReceipt({"snapshot": 0}, {"manifest": 0}),
+    ErasureReceipt({}, {"manifest": 1}),
+    replace(DONE, encrypted=False),
+    replace(DONE, recipients=("a backup",)),
+]
+
+
+def rank(claim: Guarantee) -> tuple[int, bool]:
+    """Strength, the two senses of exact apart."""
+    return STRENGTH[claim.kind], isinstance(claim, Exact) and claim.sense == "retrain"
+
+
+def carries(proof: Proof, erasure: ErasureReceipt) -> bool:
+    replayed = proof.outcome == "identical" and proof.compared >= 1 and proof.weights != ""
+    done = any(erasure.destroyed.values()) or any(erasure.rewritten.values())
+    return replayed and proof.sense is not None and done and not erasure.left
+
+
+@pytest.mark.parametrize("erasure", ERASURES, ids=range(len(ERASURES)))
+@pytest.mark.parametrize("claim", CLAIMS, ids=str)
+def test_whole_table(claim: Guarantee, erasure: ErasureReceipt) -> None:
+    for proof in PROOFS:
+        got = supported(claim, proof, erasure)
+        assert rank(got) <= rank(claim)
+        assert supported(got, proof, erasure) == got
+        if claim == EMPIRICAL:
+            assert got == EMPIRICAL
+        elif not carries(proof, erasure):
+            assert isinstance(got, Empirical)
+            assert got.because
+        elif isinstance(claim, Certified):
+            assert (got == claim) == (proof.sense == "retrain")
+        elif claim == Exact("retrain") and proof.sense == "never_saw":
+            assert got == Exact("never_saw")
+        else:
+            assert got == claim
+
+
+@pytest.mark.parametrize(
+    ("proof", "erasure", "because"),
+    [
+        (Proof("replay", "not_run"), DONE, "the replay was not run"),
+        (Proof("replay", "not_run", "asked"), DONE, "the replay was not run: asked"),
+        (Proof("replay", "not_possible", "no source"), DONE, "not possible: no source"),
+        (replace(GOOD, compared=0), DONE, "compared no stored weights"),
+        (replace(GOOD, weights=""), DONE, "compared no stored weights"),
+        (replace(GOOD, sense=None), DONE, "in which sense"),
+        (GOOD, LEFT, "1 artifacts made from the forget set are still stored"),
+        (GOOD, ErasureReceipt(), "nothing was destroyed or rewritten"),
+    ],
+)
+def test_the_reason_is_named(proof: Proof, erasure: ErasureReceipt, because: str) -> None:
+    got = supported(Exact("never_saw"), proof, erasure)
+    assert isinstance(got, Empirical)
+    assert because in got.because
+
+
+def test_weaker_evidence_never_gives_a_stronger_claim() -> None:
+    """Taking away from the evidence, one thing at a time, only ever lowers what is carried."""
+    worse = [
+        (replace(GOOD, sense="never_saw"), DONE),
+        (replace(GOOD, sense=None), DONE),
+        (replace(GOOD, compared=0), DONE),
+        (replace(GOOD, outcome="not_run"), DONE),
+        (GOOD, LEFT),
+    ]
+    for claim, (proof, erasure) in product(CLAIMS, worse):
+        assert rank(supported(claim, proof, erasure)) <= rank(supported(claim, GOOD, DONE))
