@@ -13,10 +13,11 @@ from rescind.core.canonical import build, digest, plain
 from rescind.core.certificate import Certificate, Statement
 from rescind.core.errors import InsufficientEvidence, UnknownKey
 from rescind.core.evidence import ErasureReceipt, Evaluation, Proof
-from rescind.core.guarantee import SENSES, Certified, Empirical, Exact, Guarantee, compose
+from rescind.core.guarantee import Certified, Empirical, Exact, Guarantee, compose
 from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
 from rescind.core.version import ModelVersion, weights_digest
+from rescind.proofs.attested import STANDING
 from rescind.proofs.claims import supported
 from rescind.proofs.signing import from_envelope, sign_statement, to_envelope
 
@@ -137,11 +138,7 @@ def _guarantee(
 def scope(b: Backends, request: Request) -> tuple[str, ...]:
     """What this certificate does not cover, as far as this request is concerned."""
     target = request.target
-    found = [
-        "What the pretrained base may have seen before this training.",
-        "Answers given before the withdrawal, and what others made of them.",
-        *(SENSES[s] for s in sorted(_senses(b, request))),
-    ]
+    found = list(STANDING)
     kept = target.near_kept + target.exact_kept
     if kept:
         found.append(f"{kept} duplicates of the forget set stay in the retain set by choice.")
@@ -152,8 +149,3 @@ def scope(b: Backends, request: Request) -> tuple[str, ...]:
     if not b.settings.encrypt:
         found.append("Encryption at rest is off: destroyed means unlinked, no key was deleted.")
     return tuple(found)
-
-
-def _senses(b: Backends, request: Request) -> set[str]:
-    sense = _claim(b, request)["guarantee"].get("sense")
-    return {sense} if sense else set()

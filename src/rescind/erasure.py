@@ -115,7 +115,8 @@ def write_manifest(b: Backends, entries: tuple[ManifestEntry, ...], version: int
     cells = state.labels(b, {e.cell for e in entries})
     b.artifacts.put(name, "manifest", manifest_bytes(entries), cells)
     copies = sum(e.multiplicity for e in entries)
-    return Manifest(name, version, digest, len(entries), copies)
+    counts = dict(sorted(Counter(e.cell for e in entries).items()))
+    return Manifest(name, version, digest, len(entries), copies, counts)
 
 
 def _receipt(b: Backends, request: Request, stale: Iterable[Artifact]) -> ErasureReceipt:

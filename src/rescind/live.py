@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rescind import state
+from rescind import methods_of, state
 from rescind.backends import Backends
 from rescind.core.dataset import Row
 from rescind.core.errors import DamagedArtifact, Exhausted
@@ -30,6 +30,7 @@ class LiveModel:
         settle(b.settings.threads)
         self._b = b
         self._run = state.run(b)
+        methods_of.make(self._run.recipe.method)  # found now, so that a withdrawal need not look
         self._ensemble = Ensemble(self._run.recipe.task, self._run.recipe)
         self._seen = -1
         self._states: dict[str, dict[str, Tensor]] = {}

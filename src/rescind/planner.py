@@ -26,7 +26,7 @@ def plan(
     """The plan for a forget set that lies in ``cells``; nothing is changed and no content read."""
     run = state.run(b)
     live = state.parts(b)
-    counts = Counter(e.cell for e in state.allowed(b))
+    counts = Counter(state.manifest(b).cells)  # acceptance must not wait for the whole manifest
     chosen = methods_of.make(method or run.recipe.method)
     after = withdrawal(chosen, live, cells).kept
     shards = tuple(_shard(q, live, after) for q in range(run.recipe.partition.shards))

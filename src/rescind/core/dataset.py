@@ -53,7 +53,8 @@ class Source:
 class Manifest:
     """An allow-list of records. Keys and row digests live in the encrypted artifact ``name``.
 
-    ``digest`` is the Merkle root over leaves keyed by the secret of each record's cell.
+    ``digest`` is the Merkle root over leaves keyed by the secret of each record's cell, ``count``
+    the number of records, ``copies`` that of rows, ``cells`` the records of each cell.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Manifest:
     digest: str
     count: int
     copies: int
+    cells: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def attested_by_signer(said: Statement) -> tuple[str, ...]:
 def not_covered(said: Statement | None) -> tuple[str, ...]:
     """The certificate's own scope, then what its facts leave open, then what always stays out."""
     lines = [] if said is None else [*said.scope, *_open(said)]
-    return tuple(readable(line) for line in (*lines, *STANDING))
+    return tuple(dict.fromkeys(readable(line) for line in (*lines, *STANDING)))
 
 
 def describe(guarantee: Guarantee) -> str:
@@ -65,8 +65,8 @@ def _replay(proof: Proof) -> str:
     if proof.outcome != "identical":
         return f"Replay: {proof.outcome.replace('_', ' ')}. {proof.reason}"
     return (
-        f"Replay: identical in {proof.compared} stored snapshots, in the sense {proof.sense}, on"
-        f" {proof.environment}."
+        f"Replay: identical in {proof.compared} stored snapshots, in the sense {proof.sense},"
+        f" in the environment {proof.environment}."
     )
 
 

@@ -50,6 +50,8 @@ def storage_errors(what: str) -> Iterator[None]:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, private to this user, so that they survive a power cut."""
+    if folder.is_dir():
+        return
     with storage_errors(f"Making the folder {folder}"):
         missing = [p for p in (folder, *folder.parents) if not p.exists()]
         for path in reversed(missing):
