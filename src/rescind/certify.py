@@ -10,7 +10,7 @@ from typing import Any
 from rescind import state
 from rescind.backends import Backends
 from rescind.core.canonical import build, digest, plain
-from rescind.core.certificate import Certificate, Statement
+from rescind.core.certificate import Certificate, Statement, Unchanged
 from rescind.core.errors import InsufficientEvidence, UnknownKey
 from rescind.core.evidence import ErasureReceipt, Evaluation, Proof
 from rescind.core.guarantee import Certified, Empirical, Exact, Guarantee, compose
@@ -100,6 +100,7 @@ def _statement(b: Backends, request: Request) -> Statement:
         withdrawn_at=request.withdrawn_at or "",
         original=claim["original"],
         unlearned=version.weights,
+        unchanged=_unchanged(request, claim["original"], version.weights),
         run=digest(plain(run)),
         forgotten=version.forgotten,
         method=claim["method"],
@@ -115,6 +116,13 @@ def _statement(b: Backends, request: Request) -> Statement:
         valid_until=(now + timedelta(days=b.settings.validity_days)).isoformat(),
         key_id=b.signer().key_id,
     )
+
+
+def _unchanged(request: Request, original: str, unlearned: str) -> Unchanged:
+    """Why the served weights are what they were: nothing served had used the records."""
+    if original != unlearned:
+        return "no"
+    return "test_only" if request.cells == {"test"} else "not_served"
 
 
 def _guarantee(

@@ -14,7 +14,7 @@ import pytest
 from executor_jobs import Die, Give, Meet, Process, Raise, Sleep, Square, TorchThreads, Variables
 
 from rescind.core.errors import BadParameter, RescindError
-from rescind.core.protocols import Progress
+from rescind.core.protocols import Job, Progress
 from rescind.executors.fresh import run_fresh, silent
 from rescind.executors.inline import InlineExecutor
 from rescind.executors.local import LocalExecutor
@@ -102,7 +102,7 @@ def test_torch_meets_its_threads_when_it_is_imported() -> None:
 @pytest.mark.parametrize(("by", "said"), [("kill", "killed by SIGKILL"), ("exit", "exit code 7")])
 def test_a_dead_worker_is_one_clear_error(by: str, said: str, tmp_path: Path) -> None:
     other = tmp_path / "pid"
-    jobs = [Sleep(str(other)), Die(by)]
+    jobs: list[Job] = [Sleep(str(other)), Die(by)]
     with pytest.raises(RescindError) as caught:
         for _ in LocalExecutor(2).run(jobs, silent):
             raise AssertionError("no job ends")

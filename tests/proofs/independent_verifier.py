@@ -1,9 +1,9 @@
 """A second verifier, from the format alone. Arguments: CERTIFICATE KEY.pem EXPORT HEAD TIME."""
 
-import base64
 import hashlib
 import json
 import sys
+from base64 import b64decode
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,10 @@ TYPES = ("https://in-toto.io/Statement/v1", "urn:rescind:deletion-certificate:1"
 UNUSED = ("basis", "forgotten", "goal", "ledger_seq", "method", "parameters", "run", "scope")
 
 
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def failed(envelope: bytes, pem: bytes, folder: Path, head: str, at: str) -> list[str]:
     try:
         outer = json.loads(envelope)
-        kind, payload = outer["payloadType"], base64.b64decode(outer["payload"], validate=True)
+        kind, payload = outer["payloadType"], b64decode(outer["payload"], validate=True)
         signed = [(s["keyid"], s["sig"], bytes.fromhex(s["public"])) for s in outer["signatures"]]
     except (KeyError, TypeError, ValueError):
         return ["envelope"]
@@ -51,7 +47,7 @@ def content(header: Any, keys: Any, folder: Path, head: str, at: str) -> dict[st
     times = [datetime.fromisoformat(t) for t in (said["issued_at"], at, said["valid_until"])]
     named = not keys or said["key_id"] in [name for name, _ in keys]
     return {
-        "key": named and all(sha256(public) == name for name, public in keys),
+        "key": named and all(hashlib.sha256(public).hexdigest() == name for name, public in keys),
         "statement": header["subject"] == subject,
         "validity": times == sorted(times),
         "model": exported(folder) == said["unlearned"],
@@ -63,24 +59,26 @@ def content(header: Any, keys: Any, folder: Path, head: str, at: str) -> dict[st
 
 def holds(public: bytes, signature: str, message: bytes) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(signature), message)
+        return not Ed25519PublicKey.from_public_bytes(public).verify(b64decode(signature), message)
     except (InvalidSignature, ValueError):
         return False
-    return True
 
 
 def exported(folder: Path) -> str:
     parts = json.loads((folder / "selection.json").read_text())["parts"]
-    found = [sha256((folder / p["file"]).read_bytes()) for p in parts]
+    found = [hashlib.sha256((folder / p["file"]).read_bytes()).hexdigest() for p in parts]
     rows = [[p["shard"], p["slices"], d, p["records"]] for p, d in zip(parts, found, strict=True)]
-    return sha256(json.dumps(rows, separators=(",", ":")).encode())
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
 
 
 def coherent(said: dict[str, Any]) -> bool:
     times = [datetime.fromisoformat(said[t]) for t in ("received_at", "withdrawn_at", "issued_at")]
     proof, values = said["proof"], [(*m["interval"], m["value"]) for m in said["measurements"]]
     met = proof["outcome"] != "identical" or proof["weights"] == said["unlearned"]
-    changed = said["original"] != said["unlearned"] and times == sorted(times)
+    target, why, same = said["target"], said["unchanged"], said["original"] == said["unlearned"]
+    test_only = why == "test_only" and target["records"] == target["test_records"]
+    excused = (why == "not_served" or test_only) and proof["outcome"] == "identical"
+    changed = (excused if same else why == "no") and times == sorted(times)
     done = [*said["erasure"]["destroyed"].values(), *said["erasure"]["rewritten"].values()]
     whole = met and changed and values and sum(done) > 0 and not said["erasure"]["left"]
     return bool(whole) and all(low <= value <= high for low, high, value in values)

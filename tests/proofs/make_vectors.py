@@ -58,6 +58,9 @@ LIES: dict[str, str] = {
     "erasure_left_something": "evidence",
     "replay_of_other_weights": "evidence",
     "no_op": "evidence",
+    "no_op_called_test_only": "evidence",
+    "no_op_without_replay": "evidence",
+    "unchanged_yet_other": "evidence",
     "withdrawn_before_received": "evidence",
     "value_outside_interval": "evidence",
     "claim_stronger_than_evidence": "claim",
@@ -103,6 +106,7 @@ def golden(weights: str) -> Statement:
         withdrawn_at="2026-03-01T09:00:01+00:00",
         original=hashlib.sha256(b"the original weights").hexdigest(),
         unlearned=weights,
+        unchanged="no",
         run=hashlib.sha256(b"the run").hexdigest(),
         forgotten=hashlib.sha256(b"the suppression list").hexdigest(),
         method="s3t",
@@ -147,7 +151,17 @@ def vectors(weights: str) -> dict[str, bytes]:
             empirical, erasure=replace(exact.erasure, left=("snapshot 0/1/2",))
         ),
         "replay_of_other_weights": replace(exact, proof=replace(exact.proof, weights=OTHER)),
+        "golden_not_served": replace(exact, original=weights, unchanged="not_served"),
+        "golden_test_only": replace(
+            exact,
+            original=weights,
+            unchanged="test_only",
+            target=replace(exact.target, test_records=2),
+        ),
         "no_op": replace(exact, original=weights),
+        "no_op_called_test_only": replace(exact, original=weights, unchanged="test_only"),
+        "no_op_without_replay": replace(empirical, original=weights, unchanged="not_served"),
+        "unchanged_yet_other": replace(exact, unchanged="not_served"),
         "withdrawn_before_received": replace(exact, withdrawn_at="2026-03-01T08:59:59+00:00"),
         "value_outside_interval": replace(
             exact, measurements=(replace(exact.measurements[0], value=0.99),)

@@ -19,6 +19,8 @@ from rescind.proofs.signing import load_public
 from rescind.proofs.verifier import Check, Verification, verify
 
 GOLDEN = (
+    "golden_not_served",
+    "golden_test_only",
     "golden_empirical",
     "golden_exact_never_saw",
     "golden_exact_retrain",

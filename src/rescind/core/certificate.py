@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import Guarantee
 from rescind.core.request import Goal, Target
 
+Unchanged = Literal["no", "test_only", "not_served"]
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:rescind:deletion-certificate:1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -19,7 +20,8 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 class Statement:
     """All that a certificate says. ``scope`` lists what it does not cover.
 
-    ``original``, ``unlearned`` and ``run`` are SHA-256 digests; ``ledger_head`` and ``ledger_seq``
+    ``original``, ``unlearned`` and ``run`` are SHA-256 digests; ``unchanged`` says why the first two
+    are equal where they are: no served snapshot had used the records; ``ledger_head`` and ``ledger_seq``
     name the last entry before signing, so that erasure provably came before it.
     """
 
@@ -32,6 +34,7 @@ class Statement:
     withdrawn_at: str
     original: str
     unlearned: str
+    unchanged: Unchanged
     run: str
     forgotten: str | None
     method: str

@@ -271,11 +271,20 @@ def _life(said: Statement) -> list[str]:
 
 def _weights(said: Statement) -> list[str]:
     problems = []
-    if said.unlearned == said.original:
+    if said.unlearned == said.original and not _excused(said):
         problems.append("the unlearned model is the original model")
+    if said.unlearned != said.original and said.unchanged != "no":
+        problems.append("it calls the model unchanged and names another")
     if said.proof.outcome == "identical" and said.proof.weights != said.unlearned:
         problems.append(f"the replay arrived at {said.proof.weights}, another model")
     return problems
+
+
+def _excused(said: Statement) -> bool:
+    """Whether equal weights are no no-op: a replay without the records meets them, and why."""
+    only_test = said.target.records == said.target.test_records
+    reason = only_test if said.unchanged == "test_only" else said.unchanged == "not_served"
+    return reason and said.proof.outcome == "identical"
 
 
 def _erasure(said: Statement) -> list[str]:

@@ -1,0 +1,56 @@
+# `make demo` and `make test` do all set-up by themselves on a fresh machine.
+PYTHON ?= python3
+BIN := .venv/bin
+# PyPI's torch for Linux brings CUDA, gigabytes of it; this page lists the builds without
+TORCH_CPU := https://download.pytorch.org/whl/cpu/torch/
+
+# idle threads sleep instead of spinning: on a shared machine a spinning one costs its neighbour
+export OMP_WAIT_POLICY := PASSIVE
+TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+
+.PHONY: help demo test slow check clean
+
+help:
+	@echo "make demo    set up, then train, forget and certify on real news"
+	@echo "make test    set up, then run the tests"
+	@echo "make slow    the tests that train at demo size or kill many processes"
+	@echo "make check   format, lint, types, the shape of the code and its documents"
+	@echo "make clean   remove the environment, the demo and all caches"
+
+demo: .venv/demo.stamp
+	$(BIN)/rescind demo --workspace demo
+
+test: .venv/dev.stamp
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+slow: .venv/dev.stamp
+	$(TEST_ENV) $(BIN)/python -m pytest -m slow
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(TEST_ENV) $(BIN)/python -m pytest -q tests/test_shape.py tests/test_docs.py
+
+clean:
+	rm -rf .venv demo build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf src/*.egg-info
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# a stamp is older than what it was made from only after an edit, so a second run starts at once
+.venv/%.stamp: pyproject.toml constraints-cpu.txt | $(BIN)/python
+	@links=""; \
+	if $(BIN)/python -c "import urllib.request as r; r.urlopen('$(TORCH_CPU)', timeout=15)" \
+	    2>/dev/null; then links="--find-links $(TORCH_CPU)"; \
+	else echo "$(TORCH_CPU) does not answer; torch comes from where pip is set to look."; fi; \
+	set -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check $$links \
+	    --constraint constraints-cpu.txt --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "rescind needs Python 3.11 or later and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	    echo "Install one and name it: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo "$(PYTHON) cannot make environments. On Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
