@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rescind.resolve import Ask, resolve
 from rescind.settings import write_settings
 from rescind.storage import backup
 from rescind.storage.database import Database
+from rescind.storage.files import move_durably, storage_errors
 from rescind.storage.tables import artifact_cells, artifacts
 
 SHARED = ("workspace", "partition")  # they name records and cells, and are part of the run
@@ -28,7 +30,17 @@ def fork(b: Backends, folder: Path) -> Backends:
     """
     if folder.exists():
         raise BadParameter(f"{folder} exists already.", do="Name a new folder for the fork.")
-    folder.mkdir(parents=True)
+    unfinished = folder.with_name(f".{folder.name}.forking")
+    with storage_errors(f"Copying {b.folder} to {folder}"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+    child = _copied(b, unfinished)
+    child.ledger.close()
+    move_durably(unfinished, folder)
+    return connect(folder)
+
+
+def _copied(b: Backends, folder: Path) -> Backends:
     write_settings(folder, b.settings)
     with closing(Database(b.folder / DATABASE)) as database:
         database.copy_to(folder / DATABASE)

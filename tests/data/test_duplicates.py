@@ -72,6 +72,13 @@ def test_an_edited_copy_and_a_copy_inside_a_longer_text_are_found_closest_first(
     assert [pair.similarity for pair in found] == [1.0, 12 / 14]
 
 
+def test_a_pair_just_at_the_threshold_is_kept() -> None:
+    # distinct words throughout, where the bound on the number of shingles is tight
+    records = keyed({"f": {"t": "a b c d e f g h i"}, "r": {"t": "a b c d x y"}})
+    assert near_duplicates([records["f"]], [records["r"]], 0.5) == (NearDuplicate("f", "r", 0.5),)
+    assert near_duplicates([records["f"]], [records["r"]], 0.51) == ()
+
+
 def test_case_and_punctuation_do_not_hide_a_copy_but_equal_content_is_left_to_exact() -> None:
     records = keyed({"f": {"t": LONG}, "g": {"t": LONG.upper() + "!"}, "h": {"t": LONG}})
     retain = [records["g"], records["h"]]

@@ -20,6 +20,7 @@ from rescind.data.records import records_from
 from rescind.data.source import check_rows, rows_of, source_of
 
 LOADER = """
+from rescind.core.errors import MissingSource
 def load(n, start=0):
     return [{"x": i} for i in range(start, start + n)]
 
@@ -31,6 +32,9 @@ def lost():
 
 def number():
     return 3
+
+def moved():
+    raise MissingSource("The archive has moved.")
 
 TABLE = 3
 """
@@ -139,6 +143,8 @@ def test_a_loader_that_is_gone_says_what_to_type(loader: str) -> None:
         rows_of(Source("loader", f"{loader}:TABLE"))
     with pytest.raises(MissingSource, match="did not find a file"):
         rows_of(Source("loader", f"{loader}:lost"))
+    with pytest.raises(MissingSource, match=r"^The archive has moved\.$"):
+        rows_of(Source("loader", f"{loader}:moved"))
 
 
 def test_a_loader_that_gives_no_rows_is_refused(loader: str) -> None:
@@ -195,6 +201,20 @@ def test_a_changed_row_a_lost_row_and_a_moved_row_are_refused_by_short_prefix() 
     assert "1 with other content" in text and "1 with another subject" in text
     assert "key-00000000000000000000" not in text
     assert "rescind request add" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"x": 99}, "1 with other content"),
+        ({"who": "x"}, "1 with another subject"),
+        (None, "1 gone"),
+    ],
+)
+def test_each_change_alone_is_refused(changes: dict[str, Any] | None, expected: str) -> None:
+    rows = ROWS[1:] if changes is None else [ROWS[0] | changes, *ROWS[1:]]
+    with pytest.raises(BadData, match=expected):
+        check_rows(records(rows), entries(), KEY)
 
 
 def test_reading_data_imports_no_torch() -> None:

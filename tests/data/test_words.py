@@ -20,6 +20,7 @@ FOUND = [
     ("Stan Lee drew it.", "stan lee"),
     ("STAN\n  LEE's heroes", "Stan Lee"),
     ("(Stan\u00a0Lee)", "Stan Lee"),
+    ("\uff33\uff54\uff41\uff4e \uff2c\uff45\uff45", "Stan Lee"),
     ("by O\u2019Driscoll", "O'Driscoll"),
     ("by O'Driscoll", "o\u2019driscoll"),
     ("Jean-Paul Gaultier", "jean paul gaultier"),

@@ -11,7 +11,7 @@ from rescind.executors.fresh import silent
 from rescind.executors.inline import InlineExecutor
 from rescind.executors.local import LocalExecutor
 
-EXECUTORS = [InlineExecutor(), LocalExecutor(1), LocalExecutor(2)]
+EXECUTORS = [InlineExecutor(), LocalExecutor(1), LocalExecutor(2), LocalExecutor(2, fresh=True)]
 
 
 @pytest.fixture(params=EXECUTORS, ids=str)

@@ -65,6 +65,13 @@ def test_no_more_workers_than_asked_for() -> None:
     assert len({pid for _, pid in LocalExecutor(1).run([Process()] * 3, silent)}) == 1
 
 
+def test_with_fresh_each_job_has_its_own_process() -> None:
+    results = dict(LocalExecutor(2, fresh=True).run([Process()] * 5, silent))
+    assert set(results) == set(range(5))
+    assert len(set(results.values())) == 5
+    assert not any(alive(pid) for pid in results.values())
+
+
 def test_workers_work_at_the_same_time(tmp_path: Path) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     assert dict(LocalExecutor(2).run([Meet(a, b), Meet(b, a)], silent)) == {0: True, 1: True}

@@ -17,12 +17,10 @@ from rescind.core.version import selection
 from rescind.methods.retrain import Retrain
 from rescind.methods.s3t import S3T, rebuild_orders
 from rescind.methods.sisa import Sisa
-from rescind.training.layout import adapted_blocks, block_count
+from rescind.training.layout import adapted_blocks
 from rescind.training.tasks import TextClassification
 
-RECIPE = Recipe(
-    task=TextClassification("nowhere", ("a", "b")), partition=Partition(2, 3), orders=3
-)
+RECIPE = Recipe(task=TextClassification("nowhere", ("a", "b")), partition=Partition(2, 3), orders=3)
 NOTHING = Split(forget=(), retain=())
 
 
@@ -44,7 +42,7 @@ def snapshots(orders: Sequence[Order], mark: str = "") -> tuple[Snapshot, ...]:
 
 def run_of(recipe: Recipe, parts: tuple[Snapshot, ...]) -> Run:
     environment = Environment("", "", "", "", "", 1, "")
-    return Run("run", recipe, "manifest", Source("path"), environment, parts)
+    return Run("run", recipe, "manifest", Source("path"), environment, 6, parts)
 
 
 @dataclass
@@ -72,9 +70,14 @@ def test_s3t_goes_down_from_the_top_with_blocks_of_its_own() -> None:
 
 
 def test_s3t_puts_what_is_likely_deleted_last_where_probabilities_are_known() -> None:
-    known = replace(RECIPE, orders=1, deletion_probabilities=(0.7, 0.2, 0.1))
-    assert {o.slices for o in S3T().orders(known, 6)} == {(2, 1, 0)}
-    with pytest.raises(BadParameter, match="has 2 values for 3 slices"):
+    known = replace(
+        RECIPE,
+        partition=Partition(2, 4),
+        orders=1,
+        deletion_probabilities=(0.4, 0.3, 0.2, 0.1),
+    )
+    assert {o.slices for o in S3T().orders(known, 6)} == {(3, 2, 1, 0)}
+    with pytest.raises(BadParameter, match="has 2 values for 4 slices"):
         S3T().orders(replace(known, deletion_probabilities=(0.5, 0.5)), 6)
 
 
@@ -174,7 +177,8 @@ def test_sisa_brings_back_a_shard_of_which_nothing_is_left() -> None:
 
 @pytest.mark.parametrize("name", ["s3t", "sisa", "retrain"])
 def test_retraining_takes_the_layout_of_the_run(name: str) -> None:
-    planner: Planner = {"s3t": S3T(), "sisa": Sisa(), "retrain": Retrain()}[name]
+    planners: dict[str, Planner] = {"s3t": S3T(), "sisa": Sisa(), "retrain": Retrain()}
+    planner = planners[name]
     recipe = replace(RECIPE, method=name)
     if name == "retrain":
         recipe = replace(recipe, partition=Partition(1, 1))
@@ -205,12 +209,6 @@ def test_rebuilding_takes_the_orders_of_these_shards_that_lack_a_stage() -> None
     assert rebuild_orders(orders, snapshots(orders), [0, 1]) == ()
     # every order of shard 0 holds slice 2 somewhere, so all of them lack a stage
     assert rebuild_orders(orders, kept, [0]) == orders[:3]
-
-
-def test_the_number_of_blocks_is_read_off_a_run() -> None:
-    assert block_count(run_of(RECIPE, snapshots(S3T().orders(RECIPE, 6)))) == 6
-    with pytest.raises(BadParameter, match="has no snapshots"):
-        block_count(run_of(RECIPE, ()))
 
 
 def test_methods_are_what_they_say() -> None:

@@ -94,9 +94,7 @@ def test_no_rows_is_an_error(ensemble: Ensemble, states: list[dict[str, Tensor]]
         ensemble.predict([], [(states[0], 1.0)])
 
 
-def test_snapshots_are_read_from_bytes(
-    ensemble: Ensemble, states: list[dict[str, Tensor]]
-) -> None:
+def test_snapshots_are_read_from_bytes(ensemble: Ensemble, states: list[dict[str, Tensor]]) -> None:
     loaded = Ensemble.load_state(to_bytes(states[0]))
     assert torch.equal(
         ensemble.predict(ROWS, [(loaded, 1.0)]), ensemble.predict(ROWS, [(states[0], 1.0)])

@@ -18,6 +18,7 @@ from rescind.methods.s3t import S3T
 from rescind.methods.sisa import Sisa
 from rescind.testing.tiny import tiny_recipe, tiny_rows, tiny_task
 from rescind.training.encoder import StagedModel
+from rescind.training.pretrained import encoder_name
 from rescind.training.snapshots import from_bytes, to_bytes
 from rescind.training.stages import CellData, cell_data, train_order
 
@@ -41,9 +42,7 @@ def train(
     have: dict[int, bytes] | None = None,
 ) -> dict[int, bytes]:
     made: dict[int, bytes] = {}
-    train_order(
-        model, recipe, order, cells.__getitem__, have or {}, made.__setitem__, silent
-    )
+    train_order(model, recipe, order, cells.__getitem__, have or {}, made.__setitem__, silent)
     return made
 
 
@@ -96,9 +95,7 @@ def test_block_1_leaves_10_and_11_untouched(tmp_path: Path, cells: Cells) -> Non
     data = {Cell(0, 0): cell_data(model, rows_of(Cell(0, 0)))}
     before = {n: t.clone() for n, t in model.module.state_dict().items()}
     made = train(model, deep, Order(0, 0, (0,), ((1,),)), data)
-    changed = {
-        n for n, t in model.module.state_dict().items() if not torch.equal(t, before[n])
-    }
+    changed = {n for n, t in model.module.state_dict().items() if not torch.equal(t, before[n])}
     assert {n for n in changed if "layer.1." in n} == {
         n for n in before if "layer.1." in n and "lora_" in n
     }
@@ -114,9 +111,8 @@ def test_what_the_model_held_before_has_no_influence(
     assert train(model, recipe, order, cells) == trained
 
 
-def test_a_fresh_process_gives_the_same_bytes(
-    recipe: Recipe, order: Order, trained: dict[int, bytes]
-) -> None:
+def test_a_fresh_process_gives_the_same_bytes(recipe: Recipe, trained: dict[int, bytes]) -> None:
+    folder = encoder_name(recipe.task)
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -124,7 +120,7 @@ from rescind.training.determinism import settle
 settle()
 from hashlib import sha256
 from test_train_order import *
-recipe = tiny_recipe(tiny_task({recipe.task.encoder!r}))  # type: ignore[attr-defined]
+recipe = tiny_recipe(tiny_task({folder!r}))
 model = StagedModel(recipe)
 cells = {{Cell(0, k): cell_data(model, rows_of(Cell(0, k))) for k in range(2)}}
 made = train(model, recipe, S3T().orders(recipe, 4)[0], cells)
@@ -269,7 +265,9 @@ def test_a_frozen_tensor_that_changes_is_noticed(
         train(model, recipe, order, cells)
 
 
-def test_nothing_is_left_to_train_by_accident(model: StagedModel, trained: dict[int, bytes]) -> None:
+def test_nothing_is_left_to_train_by_accident(
+    model: StagedModel, trained: dict[int, bytes]
+) -> None:
     assert not any(p.requires_grad for p in model.module.parameters())
     assert all(p.grad is None for p in model.module.parameters())
 

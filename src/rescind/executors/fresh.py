@@ -1,4 +1,4 @@
-"""One job in one brand-new process: nothing cached, nothing inherited. Replays run so."""
+"""One job in one brand-new process: nothing cached, nothing inherited, as a replay needs it."""
 
 from __future__ import annotations
 

@@ -15,10 +15,15 @@ from rescind.executors.worker import Worker, start
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """``workers`` processes (0: one a core, shared by ``threads``), started for each ``run``."""
+    """``workers`` processes (0: one a core, shared by ``threads``), started for each ``run``.
+
+    With ``fresh`` each job has a process of its own; otherwise a worker takes the next job, which
+    spares it importing torch again.
+    """
 
     workers: int = 0
     threads: int = 1
+    fresh: bool = False
 
     def run(self, jobs: Sequence[Job], progress: Progress) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) as each job ends; nothing starts before the first is asked for.
@@ -45,6 +50,10 @@ class LocalExecutor:
                     elif kind == "error":
                         raise content
                     else:
+                        del busy[pipe]  # type: ignore[arg-type]
+                        if left and self.fresh:
+                            worker.stop()
+                            workers.append(worker := start(self.threads))
                         _give_next(worker, left, busy)
                         yield index, content
         finally:
@@ -63,7 +72,6 @@ def _give_next(
     worker: Worker, left: deque[tuple[int, Job]], busy: dict[Connection, tuple[Worker, int]]
 ) -> None:
     """Keep a worker busy while there is work."""
-    busy.pop(worker.pipe, None)
     if left:
         index, job = left.popleft()
         worker.give(job)

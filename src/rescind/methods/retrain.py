@@ -11,7 +11,7 @@ from rescind.core.protocols import ModelHandle, Planner, Unlearned
 from rescind.core.run import Order, Recipe, Run
 from rescind.methods.s3t import S3T
 from rescind.methods.sisa import Sisa
-from rescind.training.layout import adapted_blocks, block_count
+from rescind.training.layout import adapted_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Retrain:
             BadParameter: the run's method is not known here and no ``layout`` is given.
         """
         planner = self.layout or self._planner(run.recipe.method)
-        orders = planner.orders(run.recipe, block_count(run))
+        orders = planner.orders(run.recipe, run.blocks)
         return Unlearned(model.train(orders), Exact("retrain"), from_scratch=True)
 
     def _planner(self, method: str) -> Planner:

@@ -11,7 +11,7 @@ from rescind.core.partition import Cell
 from rescind.core.protocols import ModelHandle, Unlearned, Withdrawal
 from rescind.core.run import Order, Recipe, Run, Snapshot
 from rescind.methods.s3t.inventory import rebuild_orders, withdraw
-from rescind.training.layout import adapted_blocks, block_count
+from rescind.training.layout import adapted_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,8 @@ class Sisa:
         return withdraw(parts, cells)
 
     def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
-        """Train the orders that lack a stage on the retain set; the other shards stay as they are.
-
-        Raises:
-            BadParameter: the run has no snapshots.
-        """
-        orders = self.orders(run.recipe, block_count(run))
+        """Train orders that lack a stage on the retain set; the other shards stay as they are."""
+        orders = self.orders(run.recipe, run.blocks)
         shards = range(run.recipe.partition.shards)
         missing = rebuild_orders(orders, model.parts, shards)
         again = {(order.shard, order.index) for order in missing}

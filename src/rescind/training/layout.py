@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rescind.core.errors import BadParameter
-from rescind.core.run import Recipe, Run
+from rescind.core.run import Recipe
 
 
 def adapted_blocks(recipe: Recipe, n_blocks: int) -> tuple[int, ...]:
@@ -25,18 +25,3 @@ def adapted_blocks(recipe: Recipe, n_blocks: int) -> tuple[int, ...]:
             else f"Set slices x blocks_per_slice to at most {n_blocks}, or take a deeper encoder.",
         )
     return tuple(range(n_blocks - needed, n_blocks))
-
-
-def block_count(run: Run) -> int:
-    """How many blocks the encoder of a run has: every method trains the topmost at stage 0.
-
-    Raises:
-        BadParameter: the run has no snapshots.
-    """
-    if not run.checkpoints:
-        raise BadParameter(
-            f"Run {run.id} has no snapshots.",
-            "They tell how many blocks its encoder has.",
-            "Train the run first.",
-        )
-    return 1 + max(block for part in run.checkpoints for stage in part.blocks for block in stage)

@@ -1,0 +1,121 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rescind.cli.failures import JSON
+from rescind.core.errors import BadParameter
+
+HERE = Path()
+VARIABLE = "RESCIND_WORKSPACE"
+
+
+def _remember(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[JSON] = value
+    return value
+
+
+def moment(value: str | None) -> str | None:
+    """An ISO 8601 date or time as text with a zone; without one it is UTC."""
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is no date; write it as 2027-01-31.") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
+
+
+WorkspaceFolder = Annotated[
+    Path,
+    typer.Option(
+        "--workspace", envvar=VARIABLE, metavar="FOLDER", help="The folder of the workspace."
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", callback=_remember, is_eager=True, help="Write JSON, errors included."),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before going on.")]
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id of the request.")]
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")]
+
+Keys = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="KEY", help="Key of a record to forget; may be repeated."),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FILE.csv", help="A CSV with the keys in a column 'key'."),
+]
+Subject = Annotated[
+    str | None, typer.Option("--subject", metavar="NAME", help="All records of this subject.")
+]
+Words = Annotated[
+    str | None,
+    typer.Option("--words", metavar="TEXT", help="All records that contain these whole words."),
+]
+Near = Annotated[
+    str,
+    typer.Option(
+        "--near",
+        metavar="ask|include|keep|refuse",
+        help="Duplicates that would stay: ask, forget them too, keep and count them, or refuse.",
+    ),
+]
+Due = Annotated[
+    str | None,
+    typer.Option(
+        "--due",
+        metavar="DATE",
+        callback=moment,
+        help="Until when it must be done; else as many days as the settings say.",
+    ),
+]
+Received = Annotated[
+    str | None,
+    typer.Option(
+        "--received",
+        metavar="DATE",
+        callback=moment,
+        help="When the request came in, if not now; a date alone is midnight UTC.",
+    ),
+]
+Basis = Annotated[
+    str,
+    typer.Option(
+        "--basis", metavar="TEXT", help="The legal or other basis; stored, so name nobody in it."
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME|FILE.py:CLASS",
+        help="An unlearning method other than that of the recipe.",
+    ),
+]
+Outage = Annotated[
+    bool,
+    typer.Option("--accept-outage", help="Agree that no shard is left to answer with."),
+]
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Write a file that the user named, in place of what is there.
+
+    Raises:
+        BadParameter: the path is a folder, or its folder is not there.
+    """
+    if path.is_dir():
+        raise BadParameter(f"{path} is a folder.", do=f"Name a file, such as {path / 'file'}.")
+    if not path.parent.is_dir():
+        raise BadParameter(f"There is no folder {path.parent}.", do="Make it, or name another.")
+    path.write_bytes(data)
+    return path
