@@ -104,5 +104,12 @@ def test_a_wrong_line_is_wrong_even_under_a_right_variable(
         load_settings(written(tmp_path, 'workers = "x"'))
 
 
+def test_where_the_workspace_is_is_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESCIND_WORKSPACE", str(tmp_path))
+    assert load_settings(tmp_path) == Settings()
+
+
 def test_text_for_unknown_fields_is_left_to_be_refused() -> None:
     assert typed(Settings, {"workers": "4", "other": "4"}) == {"workers": 4, "other": "4"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -32,7 +33,10 @@ def read(
 
 
 def _from_source(source: Source) -> tuple[Record, ...]:
-    return records_from(rows_of(source), key=source.key, subject=source.subject)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a loader said what it had to at ingestion
+        found = rows_of(source)
+    return records_from(found, key=source.key, subject=source.subject)
 
 
 def _stored(b: Backends, entries: Iterable[ManifestEntry]) -> tuple[Record, ...]:

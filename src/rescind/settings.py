@@ -17,6 +17,7 @@ from rescind.core.errors import BadParameter
 T = TypeVar("T")
 FILE = "rescind.toml"
 PREFIX = "RESCIND_"
+WORKSPACE = "RESCIND_WORKSPACE"  # says where the workspace is, not how it behaves
 
 
 def _about(default: Any, text: str) -> Any:
@@ -64,7 +65,7 @@ def load_settings(folder: Path) -> Settings:
     written = _read(path)
     _known(written, str(path), "")
     _check(written, str(path))
-    named = {n: v for n, v in os.environ.items() if n.startswith(PREFIX)}
+    named = {n: v for n, v in os.environ.items() if n.startswith(PREFIX) and n != WORKSPACE}
     given = {name.removeprefix(PREFIX).lower(): text for name, text in named.items()}
     _known(given, "The environment", PREFIX)
     spoken = typed(Settings, given)

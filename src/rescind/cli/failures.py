@@ -43,7 +43,7 @@ def explained(error: BaseException) -> RescindError | None:
     if isinstance(error, typer.Abort):
         return NotAnswered(
             "The question was not answered.",
-            "Nothing was changed.",
+            "Without an answer nothing more is done.",
             "Answer it, or say so on the command line: --yes, and --near where records would stay.",
         )
     if isinstance(error, ModuleNotFoundError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,15 @@ from rescind.core.errors import BadParameter
 
 HERE = Path()
 VARIABLE = "RESCIND_WORKSPACE"
+
+
+class Policy(StrEnum):
+    """What happens to duplicates of the forget set: the values of ``resolve.NearPolicy``."""
+
+    ASK = "ask"
+    INCLUDE = "include"
+    KEEP = "keep"
+    REFUSE = "refuse"
 
 
 def _remember(ctx: typer.Context, value: bool) -> bool:
@@ -62,10 +72,9 @@ Words = Annotated[
     typer.Option("--words", metavar="TEXT", help="All records that contain these whole words."),
 ]
 Near = Annotated[
-    str,
+    Policy,
     typer.Option(
         "--near",
-        metavar="ask|include|keep|refuse",
         help="Duplicates that would stay: ask, forget them too, keep and count them, or refuse.",
     ),
 ]

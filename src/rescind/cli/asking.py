@@ -1,0 +1,210 @@
+"""From the target options to a draft, and how a draft and its plan are shown before acceptance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from rescind.cli.options import Policy
+from rescind.cli.output import one_line, table
+from rescind.core.errors import BadData, BadParameter, MissingSource, Refused
+
+if TYPE_CHECKING:
+    from rescind.core.dataset import Record
+    from rescind.core.plan import Plan
+    from rescind.resolve import Ask, Draft, NearPolicy
+    from rescind.workspace import Workspace
+
+COLUMN = "key"
+SHOWN = 20  # records and duplicates listed; the rest is counted
+FLAGS = "Add --near include to forget them too, --near keep to leave and count them."
+
+
+def target(
+    keys: list[str] | None, file: Path | None, subject: str | None, words: str | None
+) -> Ask:
+    """What the target options name.
+
+    Raises:
+        typer.BadParameter: none or several of them are given.
+    """
+    from rescind.resolve import Ask
+
+    given = {"--key": bool(keys), "--from": file is not None}
+    given |= {"--subject": subject is not None, "--words": words is not None}
+    if sum(given.values()) != 1:
+        named = ", ".join(name for name, there in given.items() if there) or "none of them"
+        raise typer.BadParameter(
+            f"Give exactly one of --key, --from, --subject and --words; {named} given."
+        )
+    found = tuple(keys or ()) if file is None else keys_in(file)
+    return Ask(keys=found, subject=subject, words=words)
+
+
+def keys_in(file: Path) -> tuple[str, ...]:
+    """The column ``key`` of a CSV file.
+
+    Raises:
+        BadData: the file holds no rows, no such column, or an empty key; or it is not UTF-8.
+        MissingSource: there is no such file.
+    """
+    from rescind.data.files import read
+
+    try:
+        rows = read(file, "utf-8")
+    except (BadData, MissingSource) as error:
+        do = "Give a CSV file in UTF-8 with the keys in a column 'key'."
+        raise type(error)(error.what, "The keys to forget are read from it.", do) from error
+    if COLUMN not in rows[0]:
+        columns = ", ".join(map(str, rows[0]))
+        raise BadData(
+            f"{file} has no column {COLUMN!r}.",
+            f"Its columns are {columns}.",
+            "Name the column with the record keys 'key'.",
+        )
+    keys = tuple(str(row.get(COLUMN) or "") for row in rows)
+    empty = [number for number, key in enumerate(keys, 1) if not key]
+    if empty:
+        raise BadData(f"{file} has no key in row {empty[0]}.", do="Fill it, or remove the row.")
+    return keys
+
+
+def check_dates(received: str | None, due: str | None) -> None:
+    """Refuse dates that no request can have.
+
+    Raises:
+        BadParameter: received in the future, or due before it was received.
+    """
+    now = datetime.now(UTC)
+    came = datetime.fromisoformat(received) if received else now
+    if came > now:
+        raise BadParameter(
+            f"The request was received at {received}, which is not over yet.",
+            "A withdrawal cannot come before its request.",
+            "Correct --received.",
+        )
+    if due and datetime.fromisoformat(due) < came:
+        raise BadParameter(
+            f"The request is due at {due}, before it was received.", do="Correct --due."
+        )
+
+
+def with_policy(ask: Ask, near: Policy) -> Ask:
+    """The ask with what happens to duplicates."""
+    return replace(ask, near=cast("NearPolicy", near.value))
+
+
+def decided(ws: Workspace, draft: Draft, yes: bool) -> Draft:
+    """The draft after somebody has said what happens to duplicates that would stay.
+
+    Raises:
+        Refused: nobody may be asked, or the answer was to refuse.
+    """
+    if not draft.undecided:
+        return draft
+    if yes:
+        raise Refused(
+            f"{draft.undecided} duplicates of the forget set would stay.",
+            "They still carry its content, and --yes says that nobody is asked.",
+            FLAGS,
+        )
+    question = "What about these duplicates: include, keep or refuse?"
+    while True:
+        answer = typer.prompt(question, err=True).strip().lower()
+        if answer in ("include", "keep", "refuse"):
+            return ws.resolve(with_policy(draft.ask, Policy(answer)))
+
+
+def first_words(row: Mapping[str, Any]) -> str:
+    """The title of a row, or the beginning of its longest text."""
+    texts = [value for value in row.values() if isinstance(value, str)]
+    title = row.get("title")
+    return one_line(title if isinstance(title, str) else max(texts, key=len, default=""), 60)
+
+
+def draft_lines(draft: Draft) -> Iterator[str]:
+    """The records in question, then the duplicates that would stay."""
+    aim = draft.target
+    yield (
+        f"To forget: {aim.records} records in {aim.copies} copies,"
+        f" {aim.test_records} of them test records."
+    )
+    if draft.already:
+        yield f"Forgotten already: {len(draft.already)} keys, by {_requests(draft)}."
+    yield from _indented(table(["key", "first words"], _records(draft.shown[:SHOWN])))
+    yield from _more(len(draft.shown))
+    if not aim.searched:
+        yield "The source cannot be read: nobody could look for duplicates."
+    yield from _duplicate_lines(draft)
+
+
+def _duplicate_lines(draft: Draft) -> Iterator[str]:
+    if draft.near:
+        yield f"Near duplicates that would stay: {len(draft.near)}."
+        words = {record.key: first_words(record.row) for record in draft.shown}
+        rows = [(n.retain_key, f"{n.similarity:.2f}", words.get(n.forget_key)) for n in draft.near]
+        yield from _indented(table(["would stay", "similarity", "to forget"], rows[:SHOWN]))
+        yield from _more(len(draft.near))
+    if draft.exact:
+        names = ", ".join(one_line(key, 40) for key in draft.exact[:SHOWN])
+        yield f"Equal records of others that would stay: {len(draft.exact)} ({names})."
+        yield from _more(len(draft.exact))
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """What would be done and what it costs, shard by shard."""
+    yield f"Plan by {plan.method}: {plan.snapshots_cut} snapshots cut, due {plan.due_at}."
+    shards = [
+        (s.shard, s.slices_before, s.slices_after or "0 (dead)", s.orders_after)
+        for s in plan.shards
+    ]
+    yield from _indented(table(["shard", "slices before", "after", "orders left"], shards))
+    accuracy = plan.expected_accuracy
+    said = "not known" if accuracy is None else f"about {accuracy:.1%}"
+    yield f"Served after it: {plan.retained_share:.0%} of all slices; accuracy {said}."
+    yield (
+        f"Cost: {plan.passes:,} record-epochs for the replay,"
+        f" {plan.rebuild_passes:,} to rebuild dead shards."
+    )
+    for warning in plan.warnings:
+        yield f"Warning: {warning}"
+
+
+def draft_plain(draft: Draft) -> dict[str, Any]:
+    """The draft as JSON has it: keys and first words, never whole rows."""
+    return {
+        "target": draft.target,
+        "records": [{"key": r.key, "first_words": first_words(r.row)} for r in draft.shown],
+        "near": draft.near,
+        "exact": draft.exact,
+        "already": dict(draft.already),
+        "received_at": draft.received_at,
+        "due_at": draft.due_at,
+    }
+
+
+def already_line(draft: Draft) -> str:
+    """What a repeated request is told."""
+    return f"Already forgotten: {len(draft.already)} keys, by {_requests(draft)}."
+
+
+def _requests(draft: Draft) -> str:
+    return "request " + ", ".join(sorted({request for _, request in draft.already}))
+
+
+def _records(records: Sequence[Record]) -> list[tuple[str, str]]:
+    return [(record.key, first_words(record.row)) for record in records]
+
+
+def _indented(lines: Sequence[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > SHOWN:
+        yield f"  and {count - SHOWN:,} more"

@@ -1,0 +1,183 @@
+"""Process accepted requests up to their certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rescind.cli.failures import as_plain, code_of, tell
+from rescind.cli.opening import opened, run_of
+from rescind.cli.options import HERE, AsJson, Method, Outage, WorkspaceFolder, Yes, write
+from rescind.cli.output import emit, table
+from rescind.cli.progress import watched
+from rescind.core.errors import BadParameter, Refused, RescindError
+from rescind.core.request import FINAL
+
+if TYPE_CHECKING:
+    from rescind.core.certificate import Certificate, Statement
+    from rescind.core.protocols import Unlearner
+    from rescind.core.request import Request
+    from rescind.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """The options of ``process`` that hold for each request."""
+
+    method: str | None
+    settings: dict[str, str]
+    replay: bool
+    accept_outage: bool
+    yes: bool
+    out: Path | None
+
+
+def process(
+    request: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="A request; else all open ones.")
+    ] = None,
+    method: Method = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the method; repeatable."),
+    ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay/--no-replay", help="Train again and compare; without it nothing is exact."
+        ),
+    ] = True,
+    accept_outage: Outage = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Write certificate-ID.json there as well."),
+    ] = None,
+    yes: Yes = False,
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Unlearn, evaluate, replay, erase, certify and close requests, oldest first.
+
+    Without an ID all open requests are processed; one that fails does not stop the others, and one
+    on hold is left out. After a failure or an interruption the same command goes on where it
+    stopped. Methods that edit weights are confirmed first.
+    """
+    how = How(method, _settings(setting or []), replay, accept_outage, yes, out)
+    if out is not None and not out.is_dir():
+        raise BadParameter(f"There is no folder {out}.", do="Make it, or name another --out.")
+    ws = opened(workspace)
+    if request is not None:
+        statement = _one(ws, _named(ws, request), how)
+        emit(as_json, statement, lambda: _lines(statement, how))
+        return
+    _all(ws, how, as_json)
+
+
+def _all(ws: Workspace, how: How, as_json: bool) -> None:
+    """Every open request; the exit code is that of the first failure."""
+    waiting = [r for r in ws.requests() if r.status not in FINAL]
+    done: list[dict[str, Any]] = []
+    failures: list[RescindError] = []
+    for request in (r for r in waiting if r.status != "held"):
+        try:
+            statement = _one(ws, request, how)
+        except RescindError as error:
+            failures.append(error)
+            done.append({"request": request.id, "error": as_plain(error)})
+            if not as_json:
+                tell(error, as_json)
+            continue
+        done.append({"request": request.id, "statement": statement})
+        if not as_json:
+            emit(False, None, lambda said=statement: _lines(said, how))  # type: ignore[misc]
+    held = [r.id for r in waiting if r.status == "held"]
+    emit(as_json, {"processed": done, "held": held}, lambda: _rest(done, held))
+    if failures:
+        raise typer.Exit(code_of(failures[0]))
+
+
+def _rest(done: Sequence[object], held: Sequence[str]) -> Iterator[str]:
+    if not done and not held:
+        yield "No request is open."
+    for request in held:
+        yield f"Left out: {request} is on hold; `rescind request lift {request}` ends that."
+
+
+def _named(ws: Workspace, request_id: str) -> Request:
+    return ws.report(request_id).request
+
+
+def _one(ws: Workspace, request: Request, how: How) -> Statement:
+    """Process one request and write its certificate where the user wants it."""
+    from rescind.proofs.reading import read_statement
+
+    method = _method(ws, request, how)
+    with watched() as progress:
+        certificate = ws.process(
+            request.id,
+            method=method,
+            replay=how.replay,
+            accept_outage=how.accept_outage,
+            progress=progress,
+        )
+    if how.out is not None:
+        write(how.out / f"certificate-{request.id}.json", envelope(certificate))
+    return read_statement(certificate.payload)
+
+
+def _method(ws: Workspace, request: Request, how: How) -> Unlearner | None:
+    """The method with its parameters, confirmed where it edits weights.
+
+    Raises:
+        Refused: the user does not agree.
+    """
+    from rescind.core.protocols import Withdrawer
+    from rescind.methods_of import make
+
+    if request.status in FINAL:
+        return None
+    name = how.method or request.method or run_of(ws).recipe.method
+    method = make(name, how.settings)
+    asked = how.yes or isinstance(method, Withdrawer) or request.status not in ("accepted", "planned", "failed", "withdrawn")
+    question = f"Request {request.id}: {name} edits weights. Release its model after the evidence?"
+    if not asked and not typer.confirm(question, err=True):
+        raise Refused("You did not agree; nothing was changed.", do="Choose another --method.")
+    return method
+
+
+def _settings(given: Sequence[str]) -> dict[str, str]:
+    pairs = [item.partition("=") for item in given]
+    wrong = [name for name, equals, _ in pairs if not equals or not name]
+    if wrong:
+        raise typer.BadParameter(f"--set takes NAME=VALUE, not {wrong[0]!r}.")
+    return {name: value for name, _, value in pairs}
+
+
+def envelope(certificate: Certificate) -> bytes:
+    """The file a stranger receives."""
+    from rescind.certify import envelope_bytes
+
+    return envelope_bytes(certificate)
+
+
+def _lines(statement: Statement, how: How) -> Iterator[str]:
+    from rescind.proofs.attested import describe
+
+    request = statement.request
+    yield f"Request {request} is closed."
+    yield f"Guarantee: {describe(statement.guarantee)}"
+    if statement.proof.outcome != "identical":
+        yield f"Replay: {statement.proof.outcome.replace('_', ' ')}. {statement.proof.reason}"
+    rows = [
+        (m.name, m.version, f"{m.value:.4f}", f"{m.interval[0]:.4f} to {m.interval[1]:.4f}", m.n)
+        for m in statement.measurements
+    ]
+    yield from table(["measured", "version", "value", "95 % interval", "n"], rows)
+    if how.out is None:
+        yield f"Certificate: `rescind certificate export {request} --out FILE` writes it."
+    else:
+        yield f"Certificate: {how.out / f'certificate-{request}.json'}"

@@ -1,0 +1,227 @@
+"""Requests to forget: make one, look at them, and end what has not begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rescind.cli import asking
+from rescind.cli.opening import opened
+from rescind.cli.options import (
+    HERE,
+    AsJson,
+    Basis,
+    Due,
+    KeyFile,
+    Keys,
+    Method,
+    Near,
+    Outage,
+    Policy,
+    Reason,
+    Received,
+    RequestId,
+    Subject,
+    Words,
+    WorkspaceFolder,
+    Yes,
+)
+from rescind.cli.output import emit, table
+from rescind.core.canonical import plain
+from rescind.core.errors import Refused
+
+if TYPE_CHECKING:
+    from rescind.core.plan import Plan
+    from rescind.core.report import Report
+    from rescind.core.request import Request
+
+app = typer.Typer(no_args_is_help=True, help="Requests to forget.")
+HIDDEN = ("sealed_keys", "labels")  # of use to the workspace only
+
+
+@app.command()
+def add(
+    key: Keys = None,
+    file: KeyFile = None,
+    subject: Subject = None,
+    words: Words = None,
+    near: Near = Policy.ASK,
+    due: Due = None,
+    basis: Basis = "not stated",
+    received: Received = None,
+    method: Method = None,
+    accept_outage: Outage = False,
+    yes: Yes = False,
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what would be forgotten and what it costs, ask, then accept it and withdraw at once.
+
+    Give exactly one of --key, --from, --subject and --words. When it returns, no answer uses the
+    records any more; `rescind process` then makes the evidence and the certificate. A request whose
+    keys are all forgotten already changes nothing and names the earlier request.
+    """
+    ask = asking.with_policy(asking.target(key, file, subject, words), near)
+    asking.check_dates(received, due)
+    ask = replace(ask, basis=basis, received_at=received, due_at=due)
+    ws = opened(workspace)
+    draft = ws.resolve(replace(ask, method=method, accept_outage=accept_outage))
+    if draft.already_forgotten:
+        emit(as_json, {"already": dict(draft.already)}, lambda: [asking.already_line(draft)])
+        return
+    quiet = as_json and yes
+    _show(asking.draft_lines(draft), quiet, as_json)
+    draft = asking.decided(ws, draft, yes)
+    plan = ws.plan(draft)
+    _show(asking.plan_lines(plan), quiet, as_json)
+    _check_outage(plan, accept_outage)
+    if not yes:
+        _agree(f"Forget these {draft.target.records} records?")
+    request = ws.accept(draft)
+    found = {
+        "request": request_plain(request),
+        "plan": plan,
+        "resolved": asking.draft_plain(draft),
+    }
+    emit(as_json, found, lambda: _accepted_lines(request))
+
+
+def plan(
+    key: Keys = None,
+    file: KeyFile = None,
+    subject: Subject = None,
+    words: Words = None,
+    near: Near = Policy.ASK,
+    method: Method = None,
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a request would forget and cost; nothing is stored and nothing changes.
+
+    Give exactly one of --key, --from, --subject and --words.
+    """
+    ask = asking.with_policy(asking.target(key, file, subject, words), near)
+    ws = opened(workspace)
+    draft = ws.resolve(replace(ask, method=method))
+    if draft.already_forgotten:
+        emit(as_json, {"already": dict(draft.already)}, lambda: [asking.already_line(draft)])
+        return
+    made = ws.plan(draft)
+    found = {"plan": made, "resolved": asking.draft_plain(draft)}
+    emit(as_json, found, lambda: [*asking.draft_lines(draft), *asking.plan_lines(made)])
+
+
+@app.command("list")
+def list_requests(workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
+    """List all requests, oldest first."""
+    found = opened(workspace).requests()
+    head = ["id", "status", "records", "received", "due", "withdrawn"]
+    rows = [
+        (r.id, r.status, r.target.records, r.received_at[:19], r.due_at[:10], r.withdrawn_at)
+        for r in found
+    ]
+    emit(as_json, {"requests": [request_plain(r) for r in found]}, lambda: table(head, rows))
+
+
+@app.command()
+def show(request: RequestId, workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
+    """Show one request: where it stands, its plan and what has happened so far."""
+    report = opened(workspace).report(request)
+    found = {
+        "request": request_plain(report.request),
+        "plan": report.plan,
+        "timeline": report.timeline,
+        "certificate": report.certificate,
+    }
+    emit(as_json, found, lambda: _report_lines(report))
+
+
+@app.command()
+def cancel(
+    request: RequestId,
+    reason: Reason = "withdrawn by the requester",
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """End a request that has not been withdrawn yet; a withdrawal is never undone."""
+    _ended(opened(workspace).cancel(request, reason), as_json)
+
+
+@app.command()
+def reject(
+    request: RequestId,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")],
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a request; one that is withdrawn already goes on hold, its snapshots sealed."""
+    _ended(opened(workspace).reject(request, reason), as_json)
+
+
+@app.command()
+def lift(request: RequestId, workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
+    """End the hold of a request; `rescind process` then goes on with it."""
+    _ended(opened(workspace).lift(request), as_json)
+
+
+def request_plain(request: Request) -> dict[str, Any]:
+    """A request as JSON has it, without what only the workspace can use."""
+    found: dict[str, Any] = plain(request)
+    return {name: value for name, value in found.items() if name not in HIDDEN}
+
+
+def _show(lines: Iterator[str], quiet: bool, as_json: bool) -> None:
+    """What somebody should see before agreeing; beside JSON it goes to standard error."""
+    if quiet:
+        return
+    for line in lines:
+        typer.echo(line, err=as_json)
+
+
+def _check_outage(plan: Plan, agreed: bool) -> None:
+    if plan.outage and not agreed:
+        raise Refused(
+            "This request would leave no shard to answer with; nothing was accepted.",
+            "Every slice that still serves holds one of its records.",
+            "Add --accept-outage to go on, or bring shards back with `rescind rebuild` first.",
+        )
+
+
+def _agree(question: str) -> None:
+    if not typer.confirm(question, err=True):
+        raise Refused("You did not agree; nothing was changed.", do="Run it again to accept.")
+
+
+def _accepted_lines(request: Request) -> Iterator[str]:
+    yield f"Request {request.id} accepted; it is {request.status}."
+    if request.withdrawn_at is None:
+        yield "Its method edits weights: the old model answers until the new one is released."
+    else:
+        yield f"Withdrawn in {request.milliseconds_to_withdraw or 0.0:.0f} ms: no answer uses it."
+    yield f"Next: `rescind process {request.id}` makes the evidence and the certificate."
+
+
+def _report_lines(report: Report) -> Iterator[str]:
+    request, aim = report.request, report.request.target
+    yield f"Request {request.id} is {request.status}." + (
+        f" Reason: {request.reason}." if request.reason else ""
+    )
+    yield f"Basis: {request.basis}. Received {request.received_at}, due {request.due_at}."
+    yield f"Target: {aim.kind}, {aim.records} records, {aim.copies} copies."
+    if request.milliseconds_to_withdraw is not None:
+        yield f"Withdrawn {request.withdrawn_at}, in {request.milliseconds_to_withdraw:.0f} ms."
+    yield from asking.plan_lines(report.plan)
+    yield "Timeline:"
+    yield from (f"  {line}" for line in table(["at", "what"], [_when(m) for m in report.timeline]))
+
+
+def _when(moment: Any) -> tuple[str, str]:
+    return moment.at[:19], moment.what
+
+
+def _ended(request: Request, as_json: bool) -> None:
+    line = f"Request {request.id} is {request.status}."
+    emit(as_json, {"request": request_plain(request)}, lambda: [line])
