@@ -15,7 +15,7 @@ from rescind.core.errors import Busy, NoOp, Refused
 from rescind.core.lineage import labels_until
 from rescind.core.plan import Plan
 from rescind.core.protocols import Entry, Withdrawal, Withdrawer, Write
-from rescind.core.request import FINAL, Request, Status, check_transition
+from rescind.core.request import Request, Status, check_transition
 from rescind.core.version import selection
 from rescind.resolve import Draft
 from rescind.sealing import open_keys, seal_keys
@@ -25,11 +25,14 @@ def accept(b: Backends, draft: Draft) -> Request:
     """Steps 1 to 3 for a draft that somebody has looked at. Asking twice gives the same request.
 
     Raises:
-        Refused: duplicates would stay and nobody has decided about them.
-        NoOp: the draft holds no record.
+        Refused: duplicates would stay and nobody has decided about them, or the draft is out of
+            date: another request has taken some of its records since.
+        NoOp: the draft holds no record, or several earlier requests cover all of it.
         Busy: another process is accepting the same request.
     """
     started = time.perf_counter()
+    if draft.already_forgotten:
+        return _earlier(b, draft)
     if draft.undecided:
         raise Refused(
             f"{draft.undecided} duplicates of the forget set would stay behind.",
@@ -41,8 +44,33 @@ def accept(b: Backends, draft: Draft) -> Request:
     request_id = _free_id(b, draft)
     with b.ledger.claim(request_id):
         known = b.ledger.get("request", request_id)
+        if known is None:
+            _check_fresh(b, draft)
         request = state.request(b, request_id) if known else _accepted(b, request_id, draft)
         return finish(b, request, started)
+
+
+def _earlier(b: Backends, draft: Draft) -> Request:
+    """The request that covers all of a draft already."""
+    owners = sorted({owner for _, owner in draft.already})
+    if len(owners) > 1:
+        raise NoOp(
+            f"All of it is forgotten already, by the requests {', '.join(owners)}.",
+            "No single request answers for it.",
+            "See each with `rescind request show ID`.",
+        )
+    return state.request(b, owners[0])
+
+
+def _check_fresh(b: Backends, draft: Draft) -> None:
+    suppressed = b.ledger.items("suppressed")
+    taken = [k for k in draft.keys if state.suppression_leaf(b, k) in suppressed]
+    if taken:
+        raise Refused(
+            f"{len(taken)} of {len(draft.keys)} records were forgotten since they were looked up.",
+            "What the request would do has changed.",
+            "Look them up again and send the request once more.",
+        )
 
 
 def finish(b: Backends, request: Request, started: float | None = None) -> Request:
@@ -55,14 +83,14 @@ def finish(b: Backends, request: Request, started: float | None = None) -> Reque
     if request.status == "planned" and not waits(b, request):
         with one_at_a_time(b):
             request = withdraw(b, request)
-        if started is not None:
+        if started is not None and request.withdrawn_at is not None:
             request = _timed(b, request, (time.perf_counter() - started) * 1e3)
     return request
 
 
 @contextmanager
-def one_at_a_time(b: Backends, seconds: float = 30.0) -> Iterator[None]:
-    """Hold the one lock under which the set of serving parts may change, waiting for it.
+def one_at_a_time(b: Backends, what: str = "parts", seconds: float = 30.0) -> Iterator[None]:
+    """Hold the one lock under which the serving parts, or the allow-list, may change.
 
     Raises:
         Busy: another process kept it for all that time.
@@ -71,7 +99,7 @@ def one_at_a_time(b: Backends, seconds: float = 30.0) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(b.ledger.claim("parts"))
+                stack.enter_context(b.ledger.claim(what))
                 break
             except Busy:
                 if time.monotonic() > end:
@@ -86,15 +114,14 @@ def waits(b: Backends, request: Request) -> bool:
 
 
 def _free_id(b: Backends, draft: Draft) -> str:
-    """An id that follows from the record keys, so that a repeated request meets itself.
-
-    A request that ended without forgetting (cancelled, rejected) does not stand in the way.
+    """An id that follows from the record keys, so that a repeated request meets itself, closed or
+    open. One that ended without forgetting (cancelled, rejected) does not stand in the way.
     """
     base = keyed(b.keys.get("workspace"), "request", *draft.keys)[:12]
     number, request_id = 1, base
     while True:
         known = b.ledger.get("request", request_id)
-        if known is None or known["status"] not in FINAL:
+        if known is None or known["status"] not in ("cancelled", "rejected"):
             return request_id
         number += 1
         request_id = f"{base}-{number}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from rescind import rows, state
-from rescind.acceptance import moved
+from rescind.acceptance import moved, one_at_a_time
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
 from rescind.core.dataset import Manifest, ManifestEntry
@@ -18,8 +18,6 @@ from rescind.core.request import Request
 from rescind.data.manifest import leaves, manifest_bytes
 from rescind.proofs.merkle import root
 
-REWRITTEN = ("rows", "manifest")
-
 
 def erase(b: Backends, request: Request) -> Request:
     """Destroy every stale artifact of a request; rows and manifest are first written anew.
@@ -30,7 +28,8 @@ def erase(b: Backends, request: Request) -> Request:
     if request.status != "evidenced":
         return request
     receipt = _started(b, request)
-    b.artifacts.destroy([a.name for a in b.artifacts.list(request.labels)])
+    stale = [a.name for a in b.artifacts.list(request.labels)]
+    b.artifacts.destroy([*stale, *_replaced(b)])
     left = tuple(a.name for a in b.artifacts.list(request.labels))
     if left:
         raise ErasureIncomplete(left, f"{len(left)} stale artifacts are left.", do="Try again.")
@@ -43,8 +42,14 @@ def erase(b: Backends, request: Request) -> Request:
         state.write_request(done),
     )
     b.ledger.append(Entry("erasure.done", request.id, plain(receipt), writes))
-    b.ledger.checkpoint()
     return done
+
+
+def _replaced(b: Backends) -> list[str]:
+    """Allow-lists that a later one has replaced; one written while others waited is not stale."""
+    now = state.manifest(b)
+    listed = {f"manifest/{version}" for version in range(1, now.version)}
+    return [a.name for a in b.artifacts.list() if a.name in listed and a.name != now.name]
 
 
 def _started(b: Backends, request: Request) -> ErasureReceipt:
@@ -53,44 +58,53 @@ def _started(b: Backends, request: Request) -> ErasureReceipt:
     if known is not None:
         return build(ErasureReceipt, known)
     _check_free(b, request)
-    stale = b.artifacts.list(request.labels)
-    now = _rewrite(b, request, stale)
-    receipt = _receipt(b, request, stale)
-    writes = (
-        Write("manifest", "current", plain(now)),
-        Write("erasing", request.id, plain(receipt)),
-    )
-    b.ledger.append(Entry("erasure.started", request.id, plain(receipt), writes))
+    with one_at_a_time(b, "allow-list"):  # or another erasure's records come back with ours
+        stale = b.artifacts.list(request.labels)
+        now = _rewrite(b, request, stale)
+        receipt = _receipt(b, request, stale)
+        writes = (
+            Write("manifest", "current", plain(now)),
+            Write("erasing", request.id, plain(receipt)),
+        )
+        b.ledger.append(Entry("erasure.started", request.id, plain(receipt), writes))
     return receipt
 
 
 def _check_free(b: Backends, request: Request) -> None:
     foreign = blocked(b, request)
     if foreign:
-        other = min(foreign.values())
+        other = state.request(b, min(foreign.values()))
+        first = "Lift its hold" if other.status == "held" else f"Process {other.id}"
         raise ErasureIncomplete(
             tuple(sorted(foreign)),
-            f"{len(foreign)} sealed snapshots are needed by request {other}.",
-            "They were made from records of both requests.",
-            f"Process or lift {other} first, then process {request.id} again.",
+            f"{len(foreign)} stale snapshots are needed by request {other.id}: {_why(other)}.",
+            "It cut them, or served them before and has not been compared with them yet.",
+            f"{first} first, then process {request.id} again.",
         )
 
 
 def blocked(b: Backends, request: Request) -> dict[str, str]:
-    """Stale snapshots that another open request sealed, by name, with that request."""
-    stale = {a.name for a in b.artifacts.list(request.labels) if a.sealed}
-    sealed = b.ledger.items("sealed")
-    owners = {name: sealed[name]["request"] for name in stale if name in sealed}
-    return {name: owner for name, owner in owners.items() if owner != request.id}
+    """Stale snapshots whose bytes another open request needs, by name, with that request: those it
+    sealed, and until its release those it is measured against.
+    """
+    stale = {a.name for a in b.artifacts.list(request.labels)}
+    needed = {name: row["request"] for name, row in b.ledger.items("sealed").items()}
+    claims = b.ledger.items("claim")
+    for owner, names in b.ledger.items("original").items():
+        if owner not in claims or not claims[owner]["released"]:
+            needed |= dict.fromkeys(names, owner)
+    return {name: owner for name, owner in needed.items() if name in stale and owner != request.id}
+
+
+def _why(request: Request) -> str:
+    return f"it is {request.status}" + (f", {request.reason}" if request.reason else "")
 
 
 def remaining(b: Backends) -> dict[str, str]:
     """Everything stale that is still stored, with the reason: what `rescind erase` shows."""
     found: dict[str, str] = {}
     for request in state.suppressing(b):
-        why = f"request {request.id} is {request.status}"
-        if request.reason:
-            why += f": {request.reason}"
+        why = f"request {request.id}: {_why(request)}"
         found |= {a.name: why for a in b.artifacts.list(request.labels)}
     return found
 
@@ -120,10 +134,13 @@ def write_manifest(b: Backends, entries: tuple[ManifestEntry, ...], version: int
 
 
 def _receipt(b: Backends, request: Request, stale: Iterable[Artifact]) -> ErasureReceipt:
-    kinds = Counter(a.kind for a in stale)
+    """The allow-list is written anew each time; the lists that jobs had are destroyed."""
+    allow_list = state.manifest(b).name
+    kinds = Counter(a.kind for a in stale if a.name != allow_list)
+    rows_written = {"rows": kinds.pop("rows")} if kinds["rows"] else {}
     return ErasureReceipt(
-        destroyed={k: n for k, n in sorted(kinds.items()) if k not in REWRITTEN},
-        rewritten={k: n for k, n in sorted(kinds.items()) if k in REWRITTEN},
+        destroyed=dict(sorted((+kinds).items())),
+        rewritten={"manifest": 1, **rows_written},
         left=(),
         encrypted=b.settings.encrypt,
         recipients=recipients(b, request),

@@ -18,7 +18,7 @@ from rescind.core.protocols import Job, Progress
 from rescind.core.run import Run, Snapshot
 from rescind.core.version import selection
 from rescind.data.manifest import manifest_bytes
-from rescind.jobs import AllowList, Place, ScoreSnapshots, prediction_name
+from rescind.jobs import AllowList, Place, ScoreSnapshots, content, prediction_name
 from rescind.metrics.accuracy import accuracy, change
 from rescind.metrics.agreement import agreement
 
@@ -75,20 +75,19 @@ def by_length(
 
 def score_all(b: Backends, run: Run, snapshots: Sequence[Snapshot], progress: Progress) -> None:
     """Have the outputs of these snapshots on the present test records in the store."""
+    labels = {"test": label("test", state.generation(b, "test"))}
     test = _test(b)
     missing = tuple(
         s for s in dict.fromkeys(snapshots) if b.artifacts.find(prediction_name(b, s, test)) is None
     )
     if not missing:
         return
-    labels = {"test": label("test", state.generation(b, "test"))}
-    name = f"manifest/test-{labels['test']}"
+    name = f"manifest/test-{content(b, test)}"
     b.artifacts.put(name, "manifest", manifest_bytes(test), frozenset(labels.values()))
     place = Place(str(b.folder), run.id, AllowList(name, labels))
     jobs: list[Job] = [ScoreSnapshots(place, (s,)) for s in missing]
     for _ in b.executor.run(jobs, progress):
         pass  # each leaves its outputs in the store
-    b.artifacts.destroy([name])
 
 
 def _test(b: Backends) -> tuple[ManifestEntry, ...]:

@@ -65,7 +65,7 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
     if run.checkpoints:
         return state.version(b)
     training = [e for e in entries if e.cell != "test"]
-    snapshots = trainer.train_orders(b, run, orders, training, progress)
+    snapshots = trainer.train_orders(b, run, orders, training, state.generations(b), progress)
     return _finish(b, run, snapshots, progress)
 
 

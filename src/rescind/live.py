@@ -46,6 +46,13 @@ class LiveModel:
             self._seen = head
         return self._served
 
+    def ready(self) -> tuple[Snapshot, ...]:
+        """What is served now, every snapshot of it loaded, as before an answer."""
+        served = self.served()
+        for snapshot in served:
+            self._state(snapshot)
+        return served
+
     def predict(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """One answer a row.
 

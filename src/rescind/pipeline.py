@@ -102,21 +102,25 @@ def _record_failure(b: Backends, request: Request, error: Exception) -> None:
     """The entry says what failed in the error's own class; its text may name rows, so it stays
     out of the ledger unless it is one of ours.
     """
-    reason = f"{type(error).__name__} after {request.status}"
+    step = steps.step(b, request)
+    reason = f"{type(error).__name__} in the step {step}"
     again: Status = "withdrawn" if request.withdrawn_at else "planned"
     resume = again if isinstance(error, StaleVersion) else request.status
     failed = replace(request, status="failed", resume=resume, reason=reason)
     redo = ("claim", "evaluation", "proof") if isinstance(error, StaleVersion) else ()
     writes = (*(Write(t, request.id, None) for t in redo), state.write_request(failed))
-    b.ledger.append(Entry("request.failed", request.id, {"reason": reason}, writes))
+    b.ledger.append(Entry("request.failed", request.id, {"step": step, "reason": reason}, writes))
 
 
 def recover(b: Backends) -> None:
-    """On opening a workspace: finish the withdrawal of whatever was accepted before a crash.
+    """On opening a workspace: seal what was cut, and finish the withdrawal of whatever was accepted
+    before a crash.
 
     Requests that another process holds are left to it.
     """
     b.artifacts.sweep()
+    cut = (b.artifacts.find(name) for name in b.ledger.items("sealed"))
+    b.artifacts.seal([a.name for a in cut if a is not None and not a.sealed])
     for request in state.requests(b):
         if request.status in FINAL:
             b.keys.destroy(f"request/{request.id}")

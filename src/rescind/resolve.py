@@ -10,7 +10,7 @@ from typing import Literal
 from rescind import rows, state
 from rescind.backends import Backends
 from rescind.core.dataset import Key, ManifestEntry, Record
-from rescind.core.errors import MissingSource, NoOp, Refused, UnknownKey
+from rescind.core.errors import BadData, MissingSource, NoOp, Refused, UnknownKey
 from rescind.core.request import Goal, Target
 from rescind.data.duplicates import NearDuplicate, exact_duplicates, near_duplicates
 from rescind.data.manifest import subject_hash
@@ -81,7 +81,7 @@ def resolve(b: Backends, ask: Ask) -> Draft:
     entries = state.allowed(b)
     try:
         records: tuple[Record, ...] | None = rows.read(b, entries)
-    except MissingSource:
+    except (MissingSource, BadData):  # gone, or no longer what was recorded: forget all the same
         records = None
     keys, already = _keys(b, ask, entries, records)
     near, exact = _duplicates(b, keys, records)
@@ -144,7 +144,7 @@ def _covered(b: Backends, key: Key) -> str | None:
 def _by_words(words: str, records: Sequence[Record] | None) -> tuple[Key, ...]:
     if records is None:
         raise MissingSource(
-            "The source cannot be read, so words cannot be looked up in it.",
+            "The source cannot be read as it was recorded, so words cannot be looked up in it.",
             do="Bring the source back, or name the records by --key.",
         )
     found = tuple(r.key for r in naming(records, words))

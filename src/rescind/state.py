@@ -137,7 +137,15 @@ def manifest(b: Backends) -> Manifest:
 
 def manifest_entries(b: Backends) -> tuple[ManifestEntry, ...]:
     """The records on the allow-list, those of open requests still among them."""
-    return entries_from(b.artifacts.get(manifest(b).name))
+    name = manifest(b).name
+    while True:
+        try:
+            return entries_from(b.artifacts.get(name))
+        except DamagedArtifact:
+            now = manifest(b).name
+            if now == name:
+                raise
+            name = now  # an erasure put another in its place while we read
 
 
 def allowed(b: Backends) -> tuple[ManifestEntry, ...]:
@@ -151,10 +159,15 @@ def generation(b: Backends, cell: str) -> int:
     return int(b.ledger.get("cell", cell) or 0)
 
 
+def generations(b: Backends) -> dict[str, int]:
+    """All cells that were ever changed, with how often; read it before what is made from them."""
+    return {cell: int(n) for cell, n in b.ledger.items("cell").items()}
+
+
 def labels(b: Backends, cells: Iterable[str]) -> frozenset[str]:
     """The cells as they are now, for the lineage of what is made from them."""
-    now = b.ledger.items("cell")
-    return frozenset(label(cell, int(now.get(cell, 0))) for cell in cells)
+    now = generations(b)
+    return frozenset(label(cell, now.get(cell, 0)) for cell in cells)
 
 
 def suppression_leaf(b: Backends, key: Key) -> str:

@@ -33,8 +33,9 @@ def unlearn(b: Backends, request: Request, method: Unlearner | None, progress: P
     method = method or methods_of.make(request.method or run.recipe.method)
     if not request.labels:
         request = _suppress(b, request)
+    generations = state.generations(b)
     forget, retain = _split(b, request)
-    handle = trainer.Handle(b, run, state.parts(b), progress)
+    handle = trainer.Handle(b, run, state.parts(b), generations, progress)
     try:
         result = method.unlearn(handle, Split(forget, retain), run)
     finally:
@@ -113,6 +114,7 @@ def _created(b: Backends, request: Request, method: Unlearner, result: Unlearned
         "from_scratch": result.from_scratch,
         "method": methods_of.name_of(method),
         "parameters": plain(method),
+        "released": False,
     }
     writes = (
         Write("version", version.id, plain(version)),
@@ -183,9 +185,7 @@ def prove(b: Backends, request: Request, wanted: bool, progress: Progress) -> Re
 def release(b: Backends, request: Request) -> Request:
     """Step 8: the model's name moves to the new version, and what it dropped leaves service."""
     claim = b.ledger.get("claim", request.id)
-    if b.ledger.get("model", request.model)["version"] == claim["version"]:
-        return request
-    if request.status != "evidenced":
+    if request.status != "evidenced" or claim["released"]:
         return request
     with acceptance.one_at_a_time(b):
         parts_of(b, request)
@@ -195,6 +195,7 @@ def release(b: Backends, request: Request) -> Request:
         writes = (
             *_changes(claim["change"]["add"], claim["change"]["drop"]),
             Write("model", request.model, model),
+            Write("claim", request.id, claim | {"released": True}),
             state.write_request(request),
         )
         b.ledger.append(
@@ -206,6 +207,18 @@ def release(b: Backends, request: Request) -> Request:
 def _changes(added: Iterable[dict[str, object]], dropped: Iterable[str]) -> tuple[Write, ...]:
     new = (Write("part", str(s["name"]), s) for s in added)
     return (*new, *(Write("part", name, None) for name in dropped))
+
+
+def step(b: Backends, request: Request) -> str:
+    """The step that a request is in, as the entry of a failure names it."""
+    if request.status == "unlearned":
+        measured = b.ledger.get("evaluation", request.id) is not None
+        return "prove" if measured else "evaluate"
+    if request.status == "evidenced":
+        return "erase" if b.ledger.get("claim", request.id)["released"] else "release"
+    if request.status == "erased":
+        return "close" if b.ledger.get("certificate", request.id) is not None else "certify"
+    return "unlearn"
 
 
 def close(b: Backends, request: Request) -> Request:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rescind import methods_of, state
@@ -26,28 +26,36 @@ def train_orders(
     run: Run,
     orders: Sequence[Order],
     entries: Sequence[ManifestEntry],
+    generations: Mapping[str, int],
     progress: Progress,
 ) -> tuple[Snapshot, ...]:
     """Train whole orders on just these records; finished stages are taken as they are.
 
+    ``generations`` were read before the entries, so that what a withdrawal overtakes in between is
+    labelled as stale, and nothing made from its records as current.
+
     Raises:
         BadData: a cell that an order needs has no record.
     """
-    place = _place(b, run, entries)
+    place = _place(b, run, entries, generations)
     cells = sorted({str(c) for o in orders for c in o.cells(len(o.slices) - 1)})
     jobs: list[Job] = [CacheCell(place, cell) for cell in cells]
     for _ in b.executor.run(jobs, progress):
         pass  # each leaves its activations in the store
     training: list[Job] = [TrainOrder(place, order) for order in orders]
     found = sorted(b.executor.run(training, progress), key=lambda pair: pair[0])
-    b.artifacts.destroy([place.allow.manifest])
     return tuple(build(Snapshot, s) for _, snapshots in found for s in snapshots)
 
 
-def _place(b: Backends, run: Run, entries: Sequence[ManifestEntry]) -> Place:
-    """An allow-list as an artifact of its own, so that a job needs no more than its name."""
+def _place(
+    b: Backends, run: Run, entries: Sequence[ManifestEntry], generations: Mapping[str, int]
+) -> Place:
+    """An allow-list as an artifact of its own, so that a job needs no more than its name.
+
+    It stays until the next erasure in one of its cells: another process may be using it.
+    """
     cells = sorted({e.cell for e in entries})
-    labels = {c: label(c, state.generation(b, c)) for c in cells}
+    labels = {c: label(c, generations.get(c, 0)) for c in cells}
     name = f"manifest/job-{content(b, entries)}"
     b.artifacts.put(name, "manifest", manifest_bytes(entries), frozenset(labels.values()))
     return Place(str(b.folder), run.id, AllowList(name, labels))
@@ -60,6 +68,7 @@ class Handle:
     b: Backends
     run: Run
     parts: tuple[Snapshot, ...]
+    generations: Mapping[str, int]
     progress: Progress
 
     @property
@@ -73,7 +82,7 @@ class Handle:
         """Train orders on the retain set, or on ``records``."""
         entries = state.allowed(self.b) if records is None else _entries(self.b, self.run, records)
         training = [e for e in entries if e.cell != "test"]
-        return train_orders(self.b, self.run, orders, training, self.progress)
+        return train_orders(self.b, self.run, orders, training, self.generations, self.progress)
 
 
 def _entries(b: Backends, run: Run, records: Sequence[Record]) -> tuple[ManifestEntry, ...]:
@@ -125,8 +134,9 @@ def rebuild(
     missing = _missing(run, live, wanted, limit)
     if not missing:
         raise NoOp("No shard has an order to train again.", do="Name shards with --shard.")
+    generations = state.generations(b)
     training = [e for e in state.allowed(b) if e.cell != "test"]
-    made = train_orders(b, run, missing, training, progress)
+    made = train_orders(b, run, missing, training, generations, progress)
     with one_at_a_time(b):
         check_current(b, made)
         _serve(b, run, made)

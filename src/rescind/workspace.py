@@ -35,6 +35,8 @@ from rescind.resolve import Ask, Draft
 from rescind.settings import Settings
 from rescind.training.recipes import recipe_from
 
+__all__ = ["Ask", "Draft", "Workspace", "open_workspace"]
+
 
 def open_workspace(folder: str | Path, settings: Settings | None = None) -> Workspace:
     """Open the workspace in a folder, or make one there.

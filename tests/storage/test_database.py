@@ -14,6 +14,7 @@ import pytest
 from rescind.core.errors import BadParameter, Busy, NewerWorkspace, StorageFailed
 from rescind.core.protocols import Entry, Write
 from rescind.storage.database import Database
+from rescind.storage.files import locked
 from rescind.storage.sql import SqlLedger
 from rescind.storage.tables import SCHEMA
 
@@ -54,6 +55,36 @@ def test_a_thread_keeps_its_connection_and_a_dead_one_gives_it_back(ledger: SqlL
     thread.join()
     gc.collect()
     assert len(ledger.database._open) == before
+
+
+@pytest.mark.parametrize(("where", "shared"), [("rescind.db", False), ("sqlite://", True)])
+def test_threads_share_a_connection_in_memory_only(
+    tmp_path: Path, where: str, shared: bool
+) -> None:
+    database = Database(where if "://" in where else tmp_path / where)
+    seen: list[object] = []
+
+    def look() -> None:
+        with database.read() as connection:
+            seen.append(connection.connection.driver_connection)
+
+    look()
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert (seen[0] is seen[1]) == shared
+    database.close()
+
+
+def test_a_new_database_is_made_by_one_process_at_a_time(tmp_path: Path) -> None:
+    path, made = tmp_path / "rescind.db", list[Database]()
+    with locked(tmp_path / "rescind.db.lock"):
+        thread = threading.Thread(target=lambda: made.append(Database(path)))
+        thread.start()
+        thread.join(0.2)
+        assert (made, path.stat().st_size) == ([], 0)
+    thread.join()
+    made[0].close()
 
 
 def test_a_full_database_changes_nothing_and_works_again_when_enlarged(ledger: SqlLedger) -> None:

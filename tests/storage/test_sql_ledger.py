@@ -4,6 +4,7 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,28 @@ def test_verify_names_the_first_bad_entry(tmp_path: Path, ledger: SqlLedger, lie
         ledger.verify()
     assert caught.value.at == at
     assert caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("lie", "at"),
+    [({"previous": "00"}, 3), ({"kind": "x"}, 4)],
+    ids=["does not follow", "is not followed"],
+)
+def test_an_entry_forged_with_its_digest_breaks_the_links(
+    tmp_path: Path, ledger: SqlLedger, lie: dict[str, str], at: int
+) -> None:
+    for _ in range(5):
+        ledger.append(Entry("a"))
+    forged = replace(list(ledger.entries())[2], **lie)  # type: ignore[arg-type]
+    with sqlite3.connect(tmp_path / "rescind.db") as raw:
+        raw.execute(
+            "UPDATE entries SET kind=?, previous=?, digest=? WHERE seq=3",
+            (forged.kind, forged.previous, chain_digest(forged)),
+        )
+    raw.close()
+    with pytest.raises(LedgerInconsistent) as caught:
+        ledger.verify()
+    assert caught.value.at == at
 
 
 def test_append_refuses_a_ledger_whose_tail_was_cut(tmp_path: Path, ledger: SqlLedger) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from rescind.core.errors import BadData, BadParameter, MissingSource, Refused
 if TYPE_CHECKING:
     from rescind.core.dataset import Record
     from rescind.core.plan import Plan
-    from rescind.resolve import Ask, Draft, NearPolicy
+    from rescind.resolve import Ask, Draft
     from rescind.workspace import Workspace
 
 COLUMN = "key"
@@ -96,7 +96,7 @@ def check_dates(received: str | None, due: str | None) -> None:
 
 def with_policy(ask: Ask, near: Policy) -> Ask:
     """The ask with what happens to duplicates."""
-    return replace(ask, near=cast("NearPolicy", near.value))
+    return replace(ask, near=near.value)
 
 
 def decided(ws: Workspace, draft: Draft, yes: bool) -> Draft:

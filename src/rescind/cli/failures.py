@@ -1,4 +1,4 @@
-"""From an exception to three lines on standard error and an exit code; only our bugs have traces."""
+"""From an exception to three lines on standard error and an exit code; bugs keep their trace."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rescind.core.errors import (
 )
 
 TRAINING = ("torch", "transformers", "peft", "safetensors", "numpy", "scipy", "tokenizers")
+KNOWN = (RescindError, OSError, ModuleNotFoundError, typer.Abort, KeyboardInterrupt)
 JSON = "rescind.cli.json"  # where the context remembers that --json was given
 
 
@@ -31,7 +32,7 @@ class NotAnswered(RescindError):
 
 
 def explained(error: BaseException) -> RescindError | None:
-    """The error as a user is told it, or None for what is a bug and shows its trace."""
+    """The error as a user is told it, or None for what is a bug, or the end of a pipe."""
     if isinstance(error, RescindError):
         return error
     if isinstance(error, KeyboardInterrupt):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rescind.core.request import Request
     from rescind.workspace import Workspace
 
+UNLEARNED = ("unlearned", "evidenced", "erased")  # the method has done its work already
+
 
 @dataclass(frozen=True, slots=True)
 class How:
@@ -142,9 +144,9 @@ def _method(ws: Workspace, request: Request, how: How) -> Unlearner | None:
         return None
     name = how.method or request.method or run_of(ws).recipe.method
     method = make(name, how.settings)
-    asked = how.yes or isinstance(method, Withdrawer) or request.status not in ("accepted", "planned", "failed", "withdrawn")
+    settled = how.yes or isinstance(method, Withdrawer) or request.status in UNLEARNED
     question = f"Request {request.id}: {name} edits weights. Release its model after the evidence?"
-    if not asked and not typer.confirm(question, err=True):
+    if not settled and not typer.confirm(question, err=True):
         raise Refused("You did not agree; nothing was changed.", do="Choose another --method.")
     return method
 

@@ -1,0 +1,137 @@
+"""Certificates: look at them, hand them out, and check them without a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rescind.cli.opening import opened, public_key_of
+from rescind.cli.options import HERE, AsJson, Out, RequestId, WorkspaceFolder, moment, write
+from rescind.cli.output import emit
+from rescind.cli.process import envelope
+from rescind.core.errors import BadParameter
+
+if TYPE_CHECKING:
+    from rescind.core.certificate import Statement
+    from rescind.proofs.verifier import Verification
+
+app = typer.Typer(no_args_is_help=True, help="Certificates.")
+
+
+@app.command()
+def show(request: RequestId, workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
+    """Show what the certificate of a request says."""
+    from rescind.proofs.reading import read_statement
+
+    statement = read_statement(opened(workspace).certificate(request).payload)
+    emit(as_json, statement, lambda: _statement_lines(statement))
+
+
+@app.command()
+def export(
+    request: RequestId, out: Out, workspace: WorkspaceFolder = HERE, as_json: AsJson = False
+) -> None:
+    """Write the certificate of a request as the file that a stranger can check."""
+    written = write(out, envelope(opened(workspace).certificate(request)))
+    emit(as_json, {"certificate": str(written)}, lambda: [f"Written to {written}."])
+
+
+@app.command()
+def key(
+    out: Out,
+    key_id: Annotated[
+        str | None,
+        typer.Option("--key-id", metavar="HEX", help="An earlier key; else the one in force."),
+    ] = None,
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Write the public key by which certificates are checked; publish it."""
+    from rescind.proofs.signing import key_id as id_of
+
+    public = public_key_of(opened(workspace), key_id)
+    written = write(out, _pem(public))
+    found = {"key": str(written), "key_id": id_of(public)}
+    emit(as_json, found, lambda: [f"Public key {found['key_id']} written to {written}."])
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The certificate as received.")],
+    pinned: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="PUB.pem", help="The public key that you trust."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FOLDER", help="An exported folder to compare with."),
+    ] = None,
+    ledger_head: Annotated[
+        str | None,
+        typer.Option(
+            "--ledger-head", metavar="HEX", help="A ledger head from a source that you trust."
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="DATE", callback=moment, help="Valid when? Else now."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a certificate offline, with neither a workspace nor torch.
+
+    Prints what was checked here, what the signer attests and what is not covered. A failed check
+    ends with exit code 3; without --key nobody knows whose signature it is.
+    """
+    from rescind.proofs.signing import load_public
+    from rescind.proofs.verifier import verify as check
+
+    found = check(
+        _bytes(file, "certificate"),
+        key=load_public(_bytes(pinned, "key")) if pinned else None,
+        model=model,
+        ledger_head=ledger_head,
+        at=datetime.fromisoformat(at) if at else None,
+    )
+    emit(as_json, found, lambda: _verification_lines(found))
+    found.require()
+
+
+def _bytes(path: Path, what: str) -> bytes:
+    if not path.is_file():
+        raise BadParameter(f"There is no {what} file {path}.", do="Check the path.")
+    return path.read_bytes()
+
+
+def _pem(public: bytes) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    found = Ed25519PublicKey.from_public_bytes(public)
+    return found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _statement_lines(statement: Statement) -> Iterator[str]:
+    from rescind.proofs.attested import attested_by_signer, not_covered
+
+    yield f"Certificate of request {statement.request} for {statement.model}"
+    yield f"  unlearned weights  {statement.unlearned}"
+    yield f"  issued             {statement.issued_at}, valid until {statement.valid_until}"
+    yield f"  signed by          {statement.key_id}"
+    yield "Attested by the signer"
+    yield from (f"  {line}" for line in attested_by_signer(statement))
+    yield "Not covered"
+    yield from (f"  {line}" for line in not_covered(statement))
+
+
+def _verification_lines(found: Verification) -> Iterator[str]:
+    yield "Checked here"
+    yield from (f"  {c.outcome:<11}  {c.name}: {c.detail}" for c in found.checks)
+    yield "Attested by the signer"
+    yield from (f"  {line}" for line in found.attested or ("nothing: nobody signed it",))
+    yield "Not covered"
+    yield from (f"  {line}" for line in found.not_covered)

@@ -1,0 +1,111 @@
+"""Train from a recipe file, whose table [source] says where the rows are."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rescind.cli.opening import opened_or_new
+from rescind.cli.options import HERE, AsJson, WorkspaceFolder
+from rescind.cli.output import emit
+from rescind.cli.progress import watched
+from rescind.core.canonical import build
+from rescind.core.errors import BadParameter
+
+SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """The table [source] of a recipe file; an option of the command goes before its line.
+
+    ``data`` is a path, relative to where the command runs, or ``module:function`` called with
+    ``arguments``; ``key`` and ``subject`` name columns.
+    """
+
+    data: str | None = None
+    key: str | None = None
+    subject: str | None = None
+    encoding: str = "utf-8"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="PATH|MODULE:FUNCTION",
+            help="A CSV, a JSONL, a folder of label/*.txt, or a function that returns rows.",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="COLUMN", help="The column with the key of each record."),
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option("--subject", metavar="COLUMN", help="The column that says whose a record is."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", help="The encoding of the data; else utf-8.")
+    ] = None,
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model so that data can be deleted from it; interrupted, it goes on.
+
+    The workspace is made where there is none. The recipe file may have a table [source] with data,
+    key, subject, encoding and arguments, which the options here replace. Paths are relative to the
+    folder in which the command runs.
+    """
+    body, written = read_recipe_file(recipe)
+    given: dict[str, Any] = {"data": data, "key": key, "subject": subject, "encoding": encoding}
+    source = replace(written, **{name: value for name, value in given.items() if value is not None})
+    if source.data is None:
+        raise BadParameter(
+            f"Nothing says where the rows for {recipe} are.",
+            "A recipe fixes how to train; the rows come from --data or its table [source].",
+            "Add --data PATH, or data = ... under [source] in the recipe.",
+        )
+    with watched() as progress:
+        version = opened_or_new(workspace).train(
+            body,
+            source.data,
+            key=source.key,
+            subject=source.subject,
+            encoding=source.encoding,
+            arguments=source.arguments,
+            progress=progress,
+        )
+    line = f"Trained version {version.id} of run {version.run}; weights {version.weights}."
+    emit(as_json, {"version": version}, lambda: [line])
+
+
+def read_recipe_file(path: Path) -> tuple[dict[str, Any], SourceTable]:
+    """The recipe as plain values, without its table [source], and that table.
+
+    Raises:
+        BadParameter: the file is missing, is not TOML, or its table [source] cannot be.
+    """
+    try:
+        body = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadParameter(f"There is no recipe {path}.", do="Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadParameter(
+            f"{path} is not TOML.", f"{error}.", "Correct the line and try again."
+        ) from error
+    table = body.pop(SOURCE, {})
+    if not isinstance(table, dict):
+        raise BadParameter(f"{SOURCE} in {path} is no table.", do=f"Write it as [{SOURCE}].")
+    try:
+        return body, build(SourceTable, table)
+    except BadParameter as error:
+        raise BadParameter(f"[{SOURCE}] in {path}: {error.what}", error.why, error.do) from error
