@@ -77,7 +77,7 @@ def coherent(said: dict[str, Any]) -> bool:
     met = proof["outcome"] != "identical" or proof["weights"] == said["unlearned"]
     target, why, same = said["target"], said["unchanged"], said["original"] == said["unlearned"]
     test_only = why == "test_only" and target["records"] == target["test_records"]
-    excused = (why == "not_served" or test_only) and proof["outcome"] == "identical"
+    excused = why == "not_served" or test_only
     changed = (excused if same else why == "no") and times == sorted(times)
     done = [*said["erasure"]["destroyed"].values(), *said["erasure"]["rewritten"].values()]
     whole = met and changed and values and sum(done) > 0 and not said["erasure"]["left"]

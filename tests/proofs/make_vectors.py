@@ -59,7 +59,6 @@ LIES: dict[str, str] = {
     "replay_of_other_weights": "evidence",
     "no_op": "evidence",
     "no_op_called_test_only": "evidence",
-    "no_op_without_replay": "evidence",
     "unchanged_yet_other": "evidence",
     "withdrawn_before_received": "evidence",
     "value_outside_interval": "evidence",
@@ -160,7 +159,7 @@ def vectors(weights: str) -> dict[str, bytes]:
         ),
         "no_op": replace(exact, original=weights),
         "no_op_called_test_only": replace(exact, original=weights, unchanged="test_only"),
-        "no_op_without_replay": replace(empirical, original=weights, unchanged="not_served"),
+        "golden_not_served_empirical": replace(empirical, original=weights, unchanged="not_served"),
         "unchanged_yet_other": replace(exact, unchanged="not_served"),
         "withdrawn_before_received": replace(exact, withdrawn_at="2026-03-01T08:59:59+00:00"),
         "value_outside_interval": replace(

@@ -20,6 +20,7 @@ from rescind.proofs.verifier import Check, Verification, verify
 
 GOLDEN = (
     "golden_not_served",
+    "golden_not_served_empirical",
     "golden_test_only",
     "golden_empirical",
     "golden_exact_never_saw",
