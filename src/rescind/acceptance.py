@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from rescind.core.lineage import labels_until
 from rescind.core.plan import Plan
 from rescind.core.protocols import Entry, Withdrawal, Withdrawer, Write
 from rescind.core.request import Request, Status, check_transition
+from rescind.core.run import Snapshot
 from rescind.core.version import selection
 from rescind.resolve import Draft
 from rescind.sealing import open_keys, seal_keys
@@ -167,7 +169,7 @@ def withdraw(b: Backends, request: Request) -> Request:
         return request  # it edits weights: its records are suppressed in step 4
     live = state.parts(b)
     result = planner.withdrawal(method, live, request.cells)
-    _check_cut(result, request)
+    _check_cut(live, result, request)
     now = datetime.now(UTC).isoformat()
     request = moved(replace(marked(b, request), withdrawn_at=now), "withdrawn")
     served = [s.name for s in selection(live)]
@@ -204,7 +206,15 @@ def marked(b: Backends, request: Request) -> Request:
     return replace(request, labels=frozenset[str]().union(*until))
 
 
-def _check_cut(result: Withdrawal, request: Request) -> None:
+def _check_cut(live: Sequence[Snapshot], result: Withdrawal, request: Request) -> None:
+    """Every live part is kept or cut, and none that was made from the records is kept."""
+    if Counter((*result.kept, *result.cut)) != Counter(live):
+        raise NoOp(
+            f"Of {len(live)} snapshots the method keeps {len(result.kept)} and cuts"
+            f" {len(result.cut)}; it lost some, named some twice, or put others in.",
+            "What it does not name would go on serving.",
+            "Use another method: `rescind list methods` shows them.",
+        )
     training = frozenset(c for c in request.cells if c != "test")
     left = [s for s in result.kept if s.cells & training]
     if left:

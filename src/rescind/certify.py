@@ -11,7 +11,7 @@ from rescind import state
 from rescind.backends import Backends
 from rescind.core.canonical import build, digest, plain
 from rescind.core.certificate import Certificate, Statement, Unchanged
-from rescind.core.errors import InsufficientEvidence, UnknownKey
+from rescind.core.errors import InsufficientEvidence, UnknownKey, VerificationFailed
 from rescind.core.evidence import ErasureReceipt, Evaluation, Proof
 from rescind.core.guarantee import Certified, Empirical, Exact, Guarantee, compose
 from rescind.core.protocols import Entry, Write
@@ -19,6 +19,7 @@ from rescind.core.request import Request
 from rescind.core.version import ModelVersion, weights_digest
 from rescind.proofs.attested import STANDING
 from rescind.proofs.claims import supported
+from rescind.proofs.reading import read_statement
 from rescind.proofs.signing import from_envelope, sign_statement, to_envelope
 
 
@@ -27,9 +28,12 @@ def certify(b: Backends, request: Request) -> Certificate:
 
     Raises:
         InsufficientEvidence: nothing was measured.
+        LedgerInconsistent: the ledger was changed by something other than an entry.
+        VerificationFailed: the one that is there is another request's.
     """
     if b.ledger.get("certificate", request.id) is not None:
         return load(b, request.id)
+    b.ledger.verify()  # what is signed is read from projections that only entries may have changed
     b.ledger.checkpoint()  # before it says "destroyed", no deleted row may linger in the log
     statement = _statement(b, request)
     certificate = sign_statement(statement, [b.signer()])
@@ -50,6 +54,7 @@ def load(b: Backends, request_id: str) -> Certificate:
 
     Raises:
         UnknownKey: none was issued.
+        VerificationFailed: what is stored is another request's.
     """
     envelope = b.ledger.get("certificate", request_id)
     if envelope is None:
@@ -57,7 +62,16 @@ def load(b: Backends, request_id: str) -> Certificate:
             f"Request {request_id} has no certificate.",
             do=f"`rescind process {request_id}` makes one.",
         )
-    return from_envelope(envelope)
+    certificate = from_envelope(envelope)
+    about = read_statement(certificate.payload).request
+    if about != request_id:
+        raise VerificationFailed(
+            "request",
+            f"The certificate stored for request {request_id} is that of request {about}.",
+            "A certificate speaks for one request.",
+            "Check the ledger with `rescind db verify`.",
+        )
+    return certificate
 
 
 def envelope_bytes(certificate: Certificate) -> bytes:

@@ -91,23 +91,39 @@ def restore(
 
     Raises:
         StorageFailed: the list cannot be read; nothing is restored.
+        BadParameter: the folder is not empty.
     """
     leaves = _leaves(suppressed) if suppressed else set[str]()
-    backup.restore(archive, folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise BadParameter(f"{folder} is not empty.", do="Name a new folder to restore into.")
+    # nobody can open the copy under its name before it has forgotten again, even after a crash
+    hidden = folder.with_name(f".{folder.name}.forgetting")
+    shutil.rmtree(hidden, ignore_errors=True)
+    try:
+        backup.restore(archive, hidden)
+        request = _forget_again(hidden, leaves)
+        move_durably(hidden, folder)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    return connect(folder), request
+
+
+def _forget_again(folder: Path, leaves: set[str]) -> Request | None:
+    """Withdraw what a later suppression list names and this backup still allows."""
     b = connect(folder)
     b.artifacts.sweep()
     known = set(b.ledger.items("suppressed"))
     b.ledger.append(Entry("workspace.restored", None, {"suppressed": len(leaves)}))
     again = [e.key for e in state.allowed(b) if state.suppression_leaf(b, e.key) in leaves - known]
-    if not again:
-        return b, None
     ask = Ask(
         keys=tuple(again),
         near="keep",
         basis="forgotten after the backup was made",
         accept_outage=True,
     )
-    return b, acceptance.accept(b, resolve(b, ask))
+    request = acceptance.accept(b, resolve(b, ask)) if again else None
+    b.ledger.close()
+    return request
 
 
 def _leaves(path: Path) -> set[str]:

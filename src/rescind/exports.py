@@ -30,13 +30,13 @@ def export(b: Backends, folder: Path, recipient: str) -> str:
     served, version = selection(state.parts(b)), state.version(b)
     if not served:
         raise Exhausted("No shard has a model to export.", do="Run `rescind rebuild` first.")
+    labels = frozenset[str]().union(*(trainer.labels_of(b, s) for s in served))
+    note(b, f"version {version.id}", recipient, labels)  # first: a crash leaves no unnoted copy
     with storage_errors(f"Writing the export {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         for part in served:
-            (folder / _file(part)).write_bytes(b.artifacts.get(part.name))
+            (folder / _file(part)).write_bytes(state.weights(b, part))
         (folder / "selection.json").write_bytes(_selection(served, version))
-    labels = frozenset[str]().union(*(trainer.labels_of(b, s) for s in served))
-    note(b, f"version {version.id}", recipient, labels)
     return weights_digest(served)
 
 

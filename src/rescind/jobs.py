@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rescind import rows, state
 from rescind.backends import Backends, connect
-from rescind.core.canonical import keyed, plain
+from rescind.core.canonical import digest, keyed, plain
 from rescind.core.dataset import ManifestEntry
 from rescind.core.partition import Cell
 from rescind.core.protocols import Progress
@@ -153,10 +153,11 @@ class TrainOrder:
 
 
 def snapshot_name(desk: Desk, order: Order, stage: int) -> str:
-    """A name that follows from run, order and the very records of the prefix."""
+    """A name that follows from run, order, layout and the very records of the prefix."""
     entries = [e for c in order.cells(stage) for e in desk.by_cell.get(str(c), ())]
     where = f"{order.shard}-{order.index}-{stage}"
-    return f"snapshot/{desk.run.id}/{where}/{content(desk.b, entries)}"
+    layout = digest([order.slices[: stage + 1], order.blocks[: stage + 1]])[:8]
+    return f"snapshot/{desk.run.id}/{where}-{layout}/{content(desk.b, entries)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,6 @@ class LiveModel:
 
     def _state(self, snapshot: Snapshot) -> dict[str, Tensor]:
         if snapshot.name not in self._states:
-            data = self._b.artifacts.get(snapshot.name)
+            data = state.weights(self._b, snapshot)
             self._states[snapshot.name] = self._ensemble.load_state(data)
         return self._states[snapshot.name]

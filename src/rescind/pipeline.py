@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from rescind import acceptance, certify, erasure, state, steps
 from rescind.backends import Backends
 from rescind.core.certificate import Certificate
-from rescind.core.errors import Busy, InsufficientEvidence, Refused, RescindError, StaleVersion
+from rescind.core.errors import (
+    Busy,
+    InsufficientEvidence,
+    NoOp,
+    NotDeterministic,
+    Refused,
+    RescindError,
+    StaleVersion,
+    UnknownPlugin,
+)
 from rescind.core.protocols import Entry, Progress, Unlearner, Write
 from rescind.core.request import FINAL, Request, Status
 
@@ -105,11 +114,26 @@ def _record_failure(b: Backends, request: Request, error: Exception) -> None:
     step = steps.step(b, request)
     reason = f"{type(error).__name__} in the step {step}"
     again: Status = "withdrawn" if request.withdrawn_at else "planned"
-    resume = again if isinstance(error, StaleVersion) else request.status
+    anew = isinstance(error, StaleVersion | NotDeterministic)
+    resume = again if anew else request.status
+    if isinstance(error, NotDeterministic):
+        _discard(b, request)
     failed = replace(request, status="failed", resume=resume, reason=reason)
-    redo = ("claim", "evaluation", "proof") if isinstance(error, StaleVersion) else ()
+    redo = ("claim", "evaluation", "proof") if anew else ()
     writes = (*(Write(t, request.id, None) for t in redo), state.write_request(failed))
     b.ledger.append(Entry("request.failed", request.id, {"step": step, "reason": reason}, writes))
+
+
+def _discard(b: Backends, request: Request) -> None:
+    """Destroy snapshots that a replay refuted: unreleased ones, and live ones that were changed.
+
+    Their lineage may be false, so no erasure would find them, and no training may go on from them.
+    """
+    claim, live = b.ledger.get("claim", request.id), state.parts(b)
+    kept = {s.name for s in live}
+    added = [] if claim is None else [s["name"] for s in claim["change"]["add"]]
+    changed = [s.name for s in live if not state.intact(b, s)]
+    b.artifacts.destroy([*(n for n in added if n not in kept), *changed])
 
 
 def recover(b: Backends) -> None:
@@ -128,8 +152,8 @@ def recover(b: Backends) -> None:
             try:
                 with b.ledger.claim(request.id):
                     acceptance.finish(b, state.request(b, request.id))
-            except Busy:
-                continue
+            except (Busy, NoOp, UnknownPlugin):
+                continue  # its method cannot withdraw it now; it stays planned, and can be ended
 
 
 def end(b: Backends, request_id: str, how: str, reason: str) -> Request:

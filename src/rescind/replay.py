@@ -6,6 +6,7 @@ forgotten is left out. Only this carries an exact claim.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,8 +39,8 @@ class ReplayOrder:
     run_id: str
     parts: tuple[Snapshot, ...]  # of one order, stage by stage
 
-    def run(self, progress: Progress) -> list[str]:
-        """The digest of each stage as trained here.
+    def run(self, progress: Progress) -> list[tuple[str, int]]:
+        """The digest of each stage as trained here, and the records in its cells.
 
         Raises:
             NotDeterministic: a stage came out with other bytes than the stored ones.
@@ -55,12 +56,16 @@ class ReplayOrder:
         order = Order(last.shard, last.order, last.slices, last.blocks)
         made: dict[int, bytes] = {}
         model = StagedModel(run.recipe)
-        cells = fresh_cells(b, run, model)
+        cells = functools.cache(fresh_cells(b, run, model))
         train_order(model, run.recipe, order, cells, {}, made.__setitem__, progress)
         for part in self.parts:
             if made[part.stage] != b.artifacts.get(part.name):
                 raise different(part)
-        return [hashlib.sha256(made[p.stage]).hexdigest() for p in self.parts]
+        sizes = [len(cells(cell).labels) for cell in order.cells(last.stage)]
+        return [
+            (hashlib.sha256(made[p.stage]).hexdigest(), sum(sizes[: p.stage + 1]))
+            for p in self.parts
+        ]
 
 
 def fresh_cells(b: Backends, run: Run, model: StagedModel) -> Any:
@@ -89,7 +94,7 @@ def different(part: Snapshot) -> NotDeterministic:
     """The error for a stage whose stored bytes a replay does not meet."""
     return NotDeterministic(
         f"The replay of shard {part.shard}, order {part.order}, stage {part.stage + 1} gave other"
-        " bytes than the stored snapshot.",
+        " bytes, records or slices than the stored snapshot says.",
         "The snapshot is not what its lineage says, so nothing can be certified.",
         "Retrain with `rescind process --method retrain`, and look into how it was made.",
     )
@@ -109,11 +114,11 @@ def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
     if problem:
         return Proof("replay", "not_possible", problem)
     if not parts:
-        return _identical(run, (), ())
+        return _identical(run, (), {})
     by_order: dict[tuple[int, int], list[Snapshot]] = {}
     for part in sorted(parts, key=lambda s: s.stage):
         by_order.setdefault((part.shard, part.order), []).append(part)
-    groups = [tuple(by_order[key]) for key in sorted(by_order)]
+    groups = [_prefixes(by_order[key]) for key in sorted(by_order)]
     jobs: list[Job] = [ReplayOrder(str(b.folder), run.id, group) for group in groups]
     try:
         results = dict(b.executor.run(jobs, progress))
@@ -122,16 +127,26 @@ def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
     return _identical(run, groups, results)
 
 
+def _prefixes(parts: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
+    """The stages of one order, if each is what its slices and blocks say: one training of it."""
+    last = parts[-1]
+    for part in parts:
+        length = part.stage + 1
+        if (part.slices, part.blocks) != (last.slices[:length], last.blocks[:length]):
+            raise different(part)
+    return tuple(parts)
+
+
 def _identical(
-    run: Run, groups: Sequence[tuple[Snapshot, ...]], results: Mapping[int, list[str]] | tuple[()]
+    run: Run, groups: Sequence[tuple[Snapshot, ...]], results: Mapping[int, list[tuple[str, int]]]
 ) -> Proof:
-    """The proof, its weights worked out from the replayed digests alone."""
+    """The proof, its weights worked out from the replayed digests and counts alone."""
     replayed = []
     for i, group in enumerate(groups):
-        for part, found in zip(group, dict(results)[i], strict=True):
-            if part.digest != found:
+        for part, (found, records) in zip(group, results[i], strict=True):
+            if (part.digest, part.records) != (found, records):
                 raise different(part)
-            replayed.append(replace(part, digest=found))
+            replayed.append(replace(part, digest=found, records=records))
     return Proof(
         kind="replay",
         outcome="identical",
@@ -143,12 +158,14 @@ def _identical(
 
 
 def _complete(run: Run, parts: Sequence[Snapshot]) -> bool:
-    """Whether every stage of every planned order is there, as training on the retain set gives."""
-    have = {(p.shard, p.order, p.slices) for p in parts}
+    """Whether the stages of all planned orders are there and no other: what a retraining gives."""
+    have = {(p.shard, p.order, p.slices, p.blocks) for p in parts}
     planned = methods_of.orders(run.recipe, run.blocks)
-    return all(
-        (o.shard, o.index, o.slices[: i + 1]) in have for o in planned for i in range(len(o.slices))
-    )
+    return have == {
+        (o.shard, o.index, o.slices[: i + 1], o.blocks[: i + 1])
+        for o in planned
+        for i in range(len(o.slices))
+    }
 
 
 def _other_environment(b: Backends, run: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -117,6 +118,31 @@ def snapshot(b: Backends, name: str) -> Snapshot:
             f"Snapshot {name} is gone.", do="`rescind db verify` checks what is here."
         )
     return build(Snapshot, data)
+
+
+def weights(b: Backends, part: Snapshot) -> bytes:
+    """The bytes of a snapshot, if they are those that the ledger lists.
+
+    Raises:
+        DamagedArtifact: they are gone, or something else was put in their place.
+    """
+    data = b.artifacts.get(part.name)
+    if hashlib.sha256(data).hexdigest() != part.digest:
+        raise DamagedArtifact(
+            f"Snapshot {part.name} does not hold the weights that the ledger lists.",
+            "It was replaced after it was trained.",
+            "Restore a backup with `rescind restore`, or retrain with `rescind rebuild`.",
+        )
+    return data
+
+
+def intact(b: Backends, part: Snapshot) -> bool:
+    """Whether a snapshot holds the bytes that the ledger lists."""
+    try:
+        weights(b, part)
+    except DamagedArtifact:
+        return False
+    return True
 
 
 def original(b: Backends, request_id: str) -> tuple[Snapshot, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from rescind import acceptance, evaluate, methods_of, replay, rows, state, train
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
 from rescind.core.dataset import Examples, Split
-from rescind.core.errors import NoOp, StaleVersion
+from rescind.core.errors import NoOp, Refused, StaleVersion
 from rescind.core.evidence import Proof
 from rescind.core.guarantee import Empirical
 from rescind.core.protocols import Entry, Progress, Unlearned, Unlearner, Write
@@ -41,6 +42,7 @@ def unlearn(b: Backends, request: Request, method: Unlearner | None, progress: P
     finally:
         forget.close()
         retain.close()
+    _check_bytes(b, request, result)
     with acceptance.one_at_a_time(b):
         _check_result(b, request, result)
         return _created(b, request, method, result)
@@ -72,8 +74,30 @@ def _split(b: Backends, request: Request) -> tuple[Examples, Examples]:
     )
 
 
+def _check_bytes(b: Backends, request: Request, result: Unlearned) -> None:
+    """Each part holds what it says, and none the bytes of a snapshot made from the forget set,
+    whatever its lineage says. This reads weights, so it is done before the lock is taken.
+    """
+    known = (*state.parts(b), *state.sealed(b, request.id))
+    stale = {s.digest for s in known if trainer.labels_of(b, s) & request.labels}
+    stored = [s for s in result.parts if b.artifacts.find(s.name) is not None]
+    copies = [s for s in stored if hashlib.sha256(state.weights(b, s)).hexdigest() in stale]
+    if copies:
+        raise NoOp(
+            f"The method returned {len(copies)} copies of snapshots made from the forget set.",
+            "A new name and clean lineage do not change what they hold.",
+            "Use another method: `rescind list methods` shows them.",
+        )
+
+
 def _check_result(b: Backends, request: Request, result: Unlearned) -> None:
     live = {s.name for s in state.parts(b)}
+    if live and not result.parts and not request.accept_outage:
+        raise Refused(
+            f"The method dropped all {len(live)} snapshots; no shard would be left to answer with.",
+            "Nobody has agreed to that.",
+            f"Use `rescind process {request.id} --accept-outage`, or another method.",
+        )
     made_from = {s.name: trainer.labels_of(b, s) for s in result.parts}
     stale = [name for name, labels in made_from.items() if labels & request.labels]
     trained = any(c != "test" for c in request.cells)
@@ -136,7 +160,7 @@ def parts_of(b: Backends, request: Request) -> tuple[Snapshot, ...]:
     dropped = set(claim["change"]["drop"]) | {s.name for s in added}
     parts = (*(s for s in state.parts(b) if s.name not in dropped), *added)
     version = state.version_by_id(b, claim["version"])
-    trainer.check_current(b, added)
+    trainer.check_current(b, parts)
     if weights_digest(selection(parts)) != version.weights:
         raise StaleVersion(
             f"Version {version.id} was overtaken by another withdrawal.",

@@ -79,8 +79,15 @@ class Handle:
     def train(
         self, orders: Sequence[Order], records: Sequence[Record] | None = None
     ) -> tuple[Snapshot, ...]:
-        """Train orders on the retain set, or on ``records``."""
-        entries = state.allowed(self.b) if records is None else _entries(self.b, self.run, records)
+        """Train orders on the retain set, or on ``records``, which are some of it.
+
+        Raises:
+            BadData: some of the records are not in the retain set.
+        """
+        entries = allowed = state.allowed(self.b)
+        if records is not None:
+            entries = _entries(self.b, self.run, records)
+            _check_retained(entries, allowed)
         training = [e for e in entries if e.cell != "test"]
         return train_orders(self.b, self.run, orders, training, self.generations, self.progress)
 
@@ -88,6 +95,17 @@ class Handle:
 def _entries(b: Backends, run: Run, records: Sequence[Record]) -> tuple[ManifestEntry, ...]:
     partition = run.recipe.partition
     return entries_of(records, partition, b.keys.get("partition"), b.keys.get("workspace"))
+
+
+def _check_retained(wanted: Sequence[ManifestEntry], allowed: Sequence[ManifestEntry]) -> None:
+    listed = {e.key for e in allowed}
+    foreign = sum(e.key not in listed for e in wanted)
+    if foreign:
+        raise BadData(
+            f"A method asked to train on {foreign} records that are not in the retain set.",
+            "What is made from a forgotten record can never be released.",
+            "Train on split.retain, or on some of it.",
+        )
 
 
 def labels_of(b: Backends, snapshot: Snapshot) -> frozenset[str]:

@@ -195,8 +195,15 @@ class Workspace:
         return self.backends.ledger.head()
 
     def verify(self) -> None:
-        """Recompute the ledger's chain and projections; raises ``LedgerInconsistent``."""
+        """Recompute the ledger's chain and projections, and hash all weights that may serve.
+
+        Raises:
+            LedgerInconsistent: an entry or a projection was changed.
+            DamagedArtifact: a snapshot does not hold what the ledger lists.
+        """
         self.backends.ledger.verify()
+        for part in state.parts(self.backends):
+            state.weights(self.backends, part)
 
     def state_digest(self) -> str:
         """One digest over what is served and what was forgotten, without times."""

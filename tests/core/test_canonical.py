@@ -145,9 +145,12 @@ GOLDEN: list[tuple[object, str]] = [
     ),
     (Empirical("no replay"), '{"because":"no replay","kind":"empirical"}'),
     (Cell(1, 2), '{"shard":1,"slice":2}'),
-    (Partition(), '{"shards":3,"slices":3,"test_share":0.1}'),
-    (Lora(), '{"alpha":16.0,"dropout":0.0,"rank":8,"targets":["query","value"]}'),
-    (AdamW(), '{"head_lr":0.01,"lr":0.002,"weight_decay":0.01}'),
+    (Partition(3, 3, 0.1), '{"shards":3,"slices":3,"test_share":0.1}'),
+    (
+        Lora(8, 16.0, 0.0, ("query", "value")),
+        '{"alpha":16.0,"dropout":0.0,"rank":8,"targets":["query","value"]}',
+    ),
+    (AdamW(2e-3, 1e-2, 0.01), '{"head_lr":0.01,"lr":0.002,"weight_decay":0.01}'),
 ]
 
 

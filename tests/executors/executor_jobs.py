@@ -76,6 +76,10 @@ class Die:
     def run(self, progress: Progress) -> None:
         if self.by == "exit":
             os._exit(7)
+        if self.by == "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            return
         os.kill(os.getpid(), signal.SIGKILL)
 
 

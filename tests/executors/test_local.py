@@ -120,6 +120,11 @@ def test_a_dead_worker_is_one_clear_error(by: str, said: str, tmp_path: Path) ->
         assert not alive(int(other.read_text()))
 
 
+def test_an_interrupt_is_for_the_parent_to_act_on() -> None:
+    """A terminal sends Ctrl-C to the workers too; only the parent may end them."""
+    assert run_fresh(Die("interrupt")) is None
+
+
 def test_what_was_finished_before_a_death_was_handed_over() -> None:
     results = LocalExecutor(1).run([Square(3), Die("kill"), Square(4)], silent)
     assert next(results) == (0, 9)

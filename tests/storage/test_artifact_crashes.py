@@ -101,7 +101,7 @@ CASES: dict[str, tuple[Work, dict[str, tuple[bytes | None, ...]]]] = {
 BEFORE = {"old": OLD, "shared 1": SHARED, "shared 2": SHARED}
 
 
-QUICK = ("replace", "destroy all")
+QUICK = ("replace", "put equal bytes again", "destroy all")
 
 
 @pytest.mark.parametrize(

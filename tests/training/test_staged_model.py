@@ -148,6 +148,15 @@ def test_targets_that_are_not_there_are_answered_with_those_that_are(recipe: Rec
     assert "attention.self.query, attention.self.key" in str(told.value)
 
 
+def test_targets_are_whole_names_not_parts_of_them(recipe: Recipe) -> None:
+    with pytest.raises(UnsupportedModel, match="no linear projection named quer"):
+        StagedModel(replace(recipe, adapter=Lora(targets=("quer",))))
+    dense = StagedModel(replace(recipe, adapter=Lora(targets=("attention.output.dense",))))
+    assert {n.rsplit(".", 1)[0] for n in dense.state([3]) if n.startswith("block")} == {
+        "block.3.attention.output.dense"
+    }
+
+
 def test_more_slices_than_blocks_is_refused_with_the_numbers(recipe: Recipe) -> None:
     deep = replace(recipe, partition=Partition(2, 3), blocks_per_slice=2)
     with pytest.raises(BadParameter) as told:

@@ -83,6 +83,20 @@ def test_a_stage_trains_its_own_blocks_and_the_head(
     assert all(t.abs().max() > 0 for n, t in second.items())
 
 
+def test_block_and_head_start_from_seeds_of_their_own(
+    model: StagedModel, recipe: Recipe, order: Order, cells: Cells
+) -> None:
+    still = replace(recipe, optimizer=replace(recipe.optimizer, lr=0.0, head_lr=0.0))
+    made = train(model, still, order, cells)
+    first, second = from_bytes(made[0]), from_bytes(made[1])
+    a, b = "block.{}.attention.self.query.lora_A", "block.{}.attention.self.query.lora_B"
+    assert first["head.weight"].any(), "a head of zeros would send no gradient to the adapters"
+    assert not first[b.format(3)].any()
+    assert not torch.equal(second[a.format(2)], second[a.format(3)])
+    # with no learning rate the second stage takes the head over as it was
+    assert torch.equal(first["head.weight"], second["head.weight"])
+
+
 def test_the_head_is_kept_with_its_stage(trained: dict[int, bytes]) -> None:
     heads = [from_bytes(trained[stage])["head.weight"] for stage in (0, 1)]
     assert not torch.equal(*heads)

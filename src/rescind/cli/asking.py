@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -115,9 +116,32 @@ def decided(ws: Workspace, draft: Draft, yes: bool) -> Draft:
         )
     question = "What about these duplicates: include, keep or refuse?"
     while True:
-        answer = typer.prompt(question, err=True).strip().lower()
+        answer = answered(question)
         if answer in ("include", "keep", "refuse"):
             return ws.resolve(with_policy(draft.ask, Policy(answer)))
+
+
+def answered(question: str) -> str:
+    """What somebody types, in lower case; the question does not touch standard output.
+
+    Raises:
+        typer.Abort: nobody is there.
+    """
+    typer.echo(f"{question} ", err=True, nl=False)
+    line = sys.stdin.readline()
+    if not line:
+        raise typer.Abort
+    return line.strip().lower()
+
+
+def agree(question: str, otherwise: str) -> None:
+    """Go on only after a yes.
+
+    Raises:
+        Refused: the answer is another; ``otherwise`` says what to do instead.
+    """
+    if answered(f"{question} [y/N]") not in ("y", "yes"):
+        raise Refused("You did not agree; nothing was changed.", do=otherwise)
 
 
 def first_words(row: Mapping[str, Any]) -> str:

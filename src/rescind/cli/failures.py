@@ -97,6 +97,8 @@ def as_plain(error: RescindError) -> dict[str, str]:
 
 def tell(error: RescindError, as_json: bool) -> None:
     """Write the error to standard error: what, why and do, a line each."""
+    if isinstance(error, (Interrupted, NotAnswered)):
+        typer.echo(err=True)  # the cursor still stands behind the question, or behind ^C
     if as_json:
         typer.echo(as_text({"error": as_plain(error)}), err=True)
         return

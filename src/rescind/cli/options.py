@@ -75,6 +75,7 @@ Near = Annotated[
     Policy,
     typer.Option(
         "--near",
+        metavar="ask|include|keep|refuse",
         help="Duplicates that would stay: ask, forget them too, keep and count them, or refuse.",
     ),
 ]

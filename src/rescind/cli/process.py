@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rescind.cli.asking import agree
 from rescind.cli.failures import as_plain, code_of, tell
 from rescind.cli.opening import opened, run_of
 from rescind.cli.options import HERE, AsJson, Method, Outage, WorkspaceFolder, Yes, write
 from rescind.cli.output import emit, table
 from rescind.cli.progress import watched
-from rescind.core.errors import BadParameter, Refused, RescindError
+from rescind.core.errors import BadParameter, RescindError
 from rescind.core.request import FINAL
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ def _method(ws: Workspace, request: Request, how: How) -> Unlearner | None:
     method = make(name, how.settings)
     settled = how.yes or isinstance(method, Withdrawer) or request.status in UNLEARNED
     question = f"Request {request.id}: {name} edits weights. Release its model after the evidence?"
-    if not settled and not typer.confirm(question, err=True):
-        raise Refused("You did not agree; nothing was changed.", do="Choose another --method.")
+    if not settled:
+        agree(question, "Choose another --method, or answer y.")
     return method
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rescind.core.protocols import Progress
+if TYPE_CHECKING:
+    from rescind.core.protocols import Progress
 
 
 class Bars:

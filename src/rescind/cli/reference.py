@@ -25,8 +25,8 @@ This page is made from the commands themselves: `python -m rescind.cli.reference
 Every command takes `--json`: then standard output holds one JSON document, and an error is
 `{"error": {"type", "what", "why", "do"}}` on standard error. Commands on a workspace take
 `--workspace FOLDER`, by default the variable `RESCIND_WORKSPACE`, else the folder they run in.
-A command line that cannot be
-understood (exit code 2) is answered by a line of text even then. Questions and progress bars go to standard error. Dates are ISO 8601; without a zone they are UTC.
+A command line that cannot be understood (exit code 2) is answered in text even then. Questions and
+progress bars go to standard error. Dates are ISO 8601; without a zone they are UTC.
 """
 RECIPE = """## The table [source] of a recipe
 
@@ -114,14 +114,12 @@ def _row(param: Any) -> str:
     else:
         name = _option(param)
     notes = " Required." if param.required else ""
-    return f"| `{name}` | {(param.help or '') + notes} |".replace("|FILE", "\\|FILE")
+    return f"| `{name.replace('|', chr(92) + '|')}` | {param.help}{notes} |"
 
 
 def _option(param: Any) -> str:
     names = "/".join([*param.opts, *param.secondary_opts])
-    choices = getattr(param.type, "choices", None)
-    value = "\\|".join(map(str, choices)) if choices else param.metavar
-    return names if param.is_flag else f"{names} {value or 'TEXT'}"
+    return names if param.is_flag else f"{names} {param.metavar}"
 
 
 def main() -> None:

@@ -28,7 +28,11 @@ def report(
     ] = None,
     form: Annotated[
         Format | None,
-        typer.Option("--format", help="Else by the ending of --out; without --out Markdown."),
+        typer.Option(
+            "--format",
+            metavar="html|md",
+            help="Else by the ending of --out; without --out Markdown.",
+        ),
     ] = None,
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,

@@ -79,7 +79,7 @@ def add(
     _show(asking.plan_lines(plan), quiet, as_json)
     _check_outage(plan, accept_outage)
     if not yes:
-        _agree(f"Forget these {draft.target.records} records?")
+        asking.agree(f"Forget these {draft.target.records} records?", "Run it again to accept.")
     request = ws.accept(draft)
     found = {
         "request": request_plain(request),
@@ -188,11 +188,6 @@ def _check_outage(plan: Plan, agreed: bool) -> None:
             "Every slice that still serves holds one of its records.",
             "Add --accept-outage to go on, or bring shards back with `rescind rebuild` first.",
         )
-
-
-def _agree(question: str) -> None:
-    if not typer.confirm(question, err=True):
-        raise Refused("You did not agree; nothing was changed.", do="Run it again to accept.")
 
 
 def _accepted_lines(request: Request) -> Iterator[str]:

@@ -54,7 +54,8 @@ def train(
         typer.Option("--subject", metavar="COLUMN", help="The column that says whose a record is."),
     ] = None,
     encoding: Annotated[
-        str | None, typer.Option("--encoding", help="The encoding of the data; else utf-8.")
+        str | None,
+        typer.Option("--encoding", metavar="NAME", help="The encoding of the data; else utf-8."),
     ] = None,
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,

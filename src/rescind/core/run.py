@@ -26,8 +26,8 @@ class Lora:
 class AdamW:
     """AdamW with one learning rate for adapters and one for the head; linear decay to zero."""
 
-    lr: float = 2e-3
-    head_lr: float = 1e-2
+    lr: float = 5e-3
+    head_lr: float = 5e-2
     weight_decay: float = 0.01
 
 

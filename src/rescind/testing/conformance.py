@@ -34,7 +34,7 @@ WELL_ABOVE = 0.85  # what the trained models of the trial reach with room to spa
 MAY_LOSE = 0.15  # of the test accuracy, by forgetting one record of 120
 
 
-class NotConforming(RescindError, AssertionError):  # noqa: N818 named after what it says
+class NotConforming(RescindError, AssertionError):
     """A method broke a check; ``check`` names it."""
 
     def __init__(self, check: str, what: str, why: str = "", do: str = "") -> None:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rescind import methods_of, state, trainer
+from rescind.core.canonical import digest, plain
 from rescind.core.certificate import Statement
 from rescind.core.dataset import Key, Record, Split
 from rescind.core.errors import BadParameter
@@ -196,8 +197,12 @@ class Trial:
     def workspace(self, seed: int = 0) -> Workspace:
         """A copy of a trained workspace: whatever is done to it, the next copy is as trained."""
         recipe = self.recipe(seed)
-        layout = recipe.method.replace("/", "-") if ":" not in recipe.method else type(self.method).__name__
-        template = self.folder / "trained" / f"{layout}-{seed}"
+        layout = (
+            recipe.method.replace("/", "-")
+            if ":" not in recipe.method
+            else type(self.method).__name__
+        )
+        template = self.folder / "trained" / digest(plain(recipe))[:12]
         if not template.exists():
             self._train(template, recipe, seed)
         copy = self.folder / "copies" / f"{id(self)}-{next(self._numbers)}"

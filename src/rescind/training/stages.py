@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ def train_order(
         cells: the data of a cell; called once a cell and order.
         have: snapshots of finished stages; they are not trained again.
         save: called after each new stage with (stage, snapshot bytes).
-        progress: called after each step with (stage, steps done, of how many).
+        progress: called after each step with (what is trained, steps done, of how many).
 
     Raises:
         BadData: a cell without records.
@@ -87,7 +88,7 @@ def train_order(
         _prepare(model, recipe, order, stage, done.get(stage - 1))
         what = f"shard {order.shard}, order {order.index}, stage {stage + 1}/{len(order.slices)}"
         work = _work(model, recipe, order, stage, [loaded[c] for c in order.cells(stage)])
-        fit(model, recipe, work, lambda now, total, what=what: progress(what, now, total))  # type: ignore[misc]
+        fit(model, recipe, work, partial(progress, what))
         done[stage] = to_bytes(model.state(_blocks_until(order, stage)))
         save(stage, done[stage])
 

@@ -1,0 +1,361 @@
+"""Fill the marked blocks of the documentation from the code and the stored benchmark results.
+
+    python docs/generate.py
+
+rewrites them in place; a test compares. A result that is not stored leaves its line out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import rescind
+from rescind.cli.failures import code_of
+from rescind.core import errors
+from rescind.core.protocols import Planner, Withdrawer
+from rescind.registry import Registry
+from rescind.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- (?P<name>\w+):begin -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
+# headings that docstrings have, and what a page calls them
+HEADINGS = {"Args:": "Arguments", "Raises:": "Raises", "Returns:": "Returns"}
+# public, though too special for the short list
+MORE = (
+    "rescind.workspace:Ask",
+    "rescind.workspace:Draft",
+    "rescind.settings:Settings",
+    "rescind.core.version:ModelVersion",
+    "rescind.core.plan:Plan",
+    "rescind.core.report:Report",
+    "rescind.certify:envelope_bytes",
+    "rescind.proofs.signing:load_public",
+    "rescind.proofs.verifier:Verification",
+    "rescind.proofs.verifier:Check",
+    "rescind.render:to_html",
+    "rescind.render:to_markdown",
+    "rescind.training.recipes:read_recipe",
+)
+
+
+def markdown(docstring: str) -> list[str]:
+    """A docstring as Markdown: plain text stays, ``Args:`` and its like become lists."""
+    lines: list[str] = []
+    inside = False
+    for line in inspect.cleandoc(docstring).replace("``", "`").splitlines():
+        if line in HEADINGS:
+            lines += [f"*{HEADINGS[line]}*", ""]
+            inside = True
+        elif not inside or not line:
+            lines.append(line)
+        elif re.match(r" {4}[\w.]+: ", line):
+            name, _, text = line.strip().partition(": ")
+            lines.append(f"* `{name}`: {text}")
+        elif re.match(r" {4}\S", line) and not (lines and lines[-1].startswith("* ")):
+            lines.append(line.strip())
+        else:
+            lines.append(f"  {line.strip()}")
+        inside = inside and bool(line)
+    return lines
+
+
+def first_sentence(docstring: str | None) -> str:
+    """What a docstring says before its first blank line, on one line."""
+    text = inspect.cleandoc(docstring or "").partition("\n\n")[0]
+    return " ".join(text.replace("``", "`").split())
+
+
+def cell(text: str) -> str:
+    """Text that may stand in a table."""
+    return text.replace("|", "\\|")
+
+
+def signature(name: str, function: Callable[..., Any]) -> str:
+    """The call with its annotations as they are written in the source."""
+    parts: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts:
+            parts.append("*")
+        default = "" if parameter.default is parameter.empty else f" = {shown(parameter.default)}"
+        parts.append(f"{parameter.name}: {parameter.annotation}{default}")
+    returns = inspect.signature(function).return_annotation
+    one_line = f"{name}({', '.join(parts)}) -> {returns}"
+    if len(one_line) <= 96:
+        return one_line
+    return "\n".join([f"{name}(", *(f"    {part}," for part in parts), f") -> {returns}"])
+
+
+def shown(value: object) -> str:
+    """A default as a reader would type it; a function by its name."""
+    return value.__name__ if inspect.isfunction(value) else repr(value)
+
+
+def default_of(field: dataclasses.Field[Any]) -> str:
+    """The default of a field, or that it must be given."""
+    if field.default is not dataclasses.MISSING:
+        return f"`{cell(shown(field.default))}`"
+    if field.default_factory is not dataclasses.MISSING:
+        return f"`{field.default_factory.__name__}()`"
+    return "must be given"
+
+
+def fields_table(cls: Any) -> list[str]:
+    """Name, type and default of each field of a dataclass."""
+    rows = [
+        f"| `{f.name}` | `{cell(str(f.type))}` | {default_of(f)} |" for f in dataclasses.fields(cls)
+    ]
+    return ["| field | type | default |", "|---|---|---|", *rows, ""] if rows else []
+
+
+def settings_block() -> Iterator[str]:
+    """A row for each setting."""
+    yield "| setting | default | variable | what it does |"
+    yield "|---|---|---|---|"
+    for f in dataclasses.fields(Settings):
+        default = json.dumps(f.default)
+        about = cell(f.metadata["about"])
+        yield f"| `{f.name}` | `{default}` | `RESCIND_{f.name.upper()}` | {about} |"
+
+
+def error_classes() -> list[type[errors.RescindError]]:
+    """Every error a user may see, in the order of the source; the root comes first."""
+    found = [c for c in vars(errors).values() if inspect.isclass(c)]
+    return [c for c in found if issubclass(c, errors.RescindError)]
+
+
+def errors_block() -> Iterator[str]:
+    """A row for each error."""
+    yield "| error | also a | exit code | when |"
+    yield "|---|---|---|---|"
+    for cls in error_classes()[1:]:
+        builtin = next(b.__name__ for b in cls.__mro__ if b.__module__ == "builtins")
+        code = code_of(cls.__new__(cls))
+        about = cell(first_sentence(cls.__doc__))
+        yield f"| `{cls.__name__}` | `{builtin}` | {int(code)} | {about} |"
+
+
+def python_block() -> Iterator[str]:
+    """Every public name."""
+    for name in rescind.__all__:
+        if name != "__version__":
+            yield from described(f"rescind.{name}", getattr(rescind, name))
+
+
+def more_block() -> Iterator[str]:
+    """What lies beside the short list."""
+    for where in MORE:
+        module, _, name = where.partition(":")
+        yield from described(f"{module}.{name}", getattr(importlib.import_module(module), name))
+
+
+def described(name: str, thing: Any) -> Iterator[str]:
+    """The heading, the signature or the fields, and the docstring of a class or function."""
+    yield from [f"### {name}", ""]
+    if not inspect.isclass(thing):
+        yield from ["```text", signature(name, thing), "```", ""]
+    yield from [*markdown(thing.__doc__ or ""), ""]
+    if dataclasses.is_dataclass(thing):
+        yield from fields_table(thing)
+    if inspect.isclass(thing) and not issubclass(thing, Exception):
+        yield from methods_of(thing)
+
+
+def methods_of(cls: type) -> Iterator[str]:
+    """Public methods and properties that a class defines itself."""
+    for name, member in vars(cls).items():
+        if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
+            continue
+        if not member.__doc__:
+            continue
+        is_property = isinstance(member, property)
+        call = name if is_property else signature(name, member)
+        yield from ["```text", f".{call}", "```", "", *markdown(member.__doc__), ""]
+
+
+def method_block(name: str) -> Iterator[str]:
+    """What the source says of a method: paper, parameters, and what it can do."""
+    cls = Registry("rescind.methods").load(name)
+    about = inspect.getdoc(importlib.import_module(cls.__module__)) or ""
+    yield from [about.replace("``", "`"), "", *markdown(cls.__doc__ or ""), ""]
+    yield from ["| | |", "|---|---|", f"| name | `{name}` |", f"| class | `{_where(cls)}` |"]
+    method = cls()
+    at_once = "yes" if isinstance(method, Withdrawer) else "no: the new model serves after evidence"
+    layout = "yes" if isinstance(method, Planner) else "no"
+    yield from [f"| withdraws at once | {at_once} |", f"| lays out its own training | {layout} |"]
+    yield from ["", *(fields_table(cls) or ["It has no parameters.", ""])]
+    yield from methods_of(cls)
+
+
+def _where(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def results(name: str) -> Mapping[str, Any] | None:
+    """A stored result, or None where that benchmark has not been run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def figures_block() -> Iterator[str]:
+    """One line a figure, each with the command that gives it."""
+    yield from (*_withdrawal(), *_accuracy("demo"), *_accuracy("full"), *_exhaustion(), *_start())
+
+
+def _by(found: Mapping[str, Any]) -> str:
+    return f"(`{' '.join(found['command'].split())}`)"
+
+
+def _withdrawal() -> Iterator[str]:
+    found = results("withdrawal")
+    if found is None:
+        return
+    shard, other = found["sisa_shard_full_size"]["cpu_seconds"], found["second_process"]
+    yield (
+        f"* From acceptance until no answer can use a record: {found['median_ms']:.1f} ms in the"
+        f" median of {found['open_model']['requests']} requests, {found['slowest_ms']:.1f} ms at"
+        f" most; a second process sees it after {other['median_ms']:.1f} ms. Retraining one SISA"
+        f" shard on the same data took {shard:.0f} s of CPU; {found['machine']}. {_by(found)}"
+    )
+
+
+NAMES = {
+    "s3t_b3": "S3T with 3 orders",
+    "s3t_b1": "S3T with 1 order",
+    "sisa": "SISA",
+    "plain_lora": "plain LoRA",
+}
+
+
+def _accuracy(size: str) -> Iterator[str]:
+    found = results(f"accuracy_{size}")
+    if found is None:
+        return
+    said = [f"{NAMES[name]} {_share(one)}" for name, one in found["everything_left"].items()]
+    n = next(iter(found["everything_left"].values()))["n"]
+    yield (
+        f"* Test accuracy on BBC news, five topics, MiniLM, {size} size, nothing forgotten:"
+        f" {'; '.join(said)} (95 % intervals, n = {n}). {_by(found)}"
+    )
+
+
+def _share(one: Mapping[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{one['accuracy']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _exhaustion() -> Iterator[str]:
+    found = results("exhaustion")
+    if found is None:
+        return
+    lives = {
+        x["orders"]: x["exhaustion"]["mean"]
+        for x in found["lives"]
+        if (x["shards"], x["slices"]) == (3, 3)
+    }
+    said = ", ".join(f"{mean:.1f} with {n} order{'s'[: n > 1]}" for n, mean in lives.items())
+    yield (
+        "* Uniformly random deletions until 3 shards of 3 slices have nothing left, by simulation:"
+        f" {said}. {_by(found)}"
+    )
+
+
+def _start() -> Iterator[str]:
+    found = results("start")
+    if found is None:
+        return
+    said = ", ".join(
+        f"`{name}` {case['median_seconds']:.2f} s" for name, case in found["cases"].items()
+    )
+    yield f"* A fresh process, start included: {said}; {found['system']}. {_by(found)}"
+
+
+def measured_block(system: str) -> Iterator[str]:
+    """The stored results of one method, or that there are none."""
+    rows = [row for size in ("demo", "full") for row in _measured(size, system)]
+    if not rows:
+        yield "No result is stored yet: `python benchmarks/accuracy.py --size demo` makes one."
+        return
+    yield "| size | system | test accuracy | 95 % interval | n | CPU seconds to train all | command |"
+    yield "|---|---|---|---|---|---|---|"
+    yield from rows
+
+
+def _measured(size: str, system: str) -> Iterator[str]:
+    found = results(f"accuracy_{size}")
+    cpu = {"s3t_b3": "s3t", "sisa": "sisa", "plain_lora": "plain"}
+    for name, one in (found or {"everything_left": {}})["everything_left"].items():
+        if name.startswith(system) and found is not None:
+            low, high = one["interval"]
+            spent = found["cpu_seconds"].get(cpu.get(name, ""))
+            seconds = "" if spent is None else f"{spent:.0f}"
+            yield (
+                f"| {size} | {NAMES[name]} | {one['accuracy']:.3f} | {low:.3f} to {high:.3f}"
+                f" | {one['n']} | {seconds} | `{found['command']}` |"
+            )
+
+
+Maker = Callable[[], Iterator[str]]
+PAGES: dict[str, dict[str, Maker]] = {
+    "README.md": {"figures": figures_block},
+    "docs/methods/s3t.md": {
+        "source": lambda: method_block("s3t"),
+        "measured": lambda: measured_block("s3t"),
+        "exhaustion": _exhaustion,
+    },
+    "docs/methods/sisa.md": {
+        "source": lambda: method_block("sisa"),
+        "measured": lambda: measured_block("sisa"),
+    },
+    "docs/methods/retrain.md": {
+        "source": lambda: method_block("retrain"),
+        "measured": lambda: measured_block("plain_lora"),
+    },
+    "docs/reference/settings.md": {"settings": settings_block},
+    "docs/reference/errors.md": {"errors": errors_block},
+    "docs/reference/python.md": {"python": python_block, "more": more_block},
+}
+
+
+def filled(text: str, makers: Mapping[str, Maker]) -> str:
+    """The page with every block written anew.
+
+    Raises:
+        ValueError: the page lacks a block, or has one that nothing makes.
+    """
+    names = sorted(match["name"] for match in BLOCK.finditer(text))
+    if names != sorted(makers):
+        raise ValueError(f"The page has the blocks {names}, wanted are {sorted(makers)}.")
+
+    def write(match: re.Match[str]) -> str:
+        lines = "\n".join(makers[match["name"]]()).strip("\n")
+        return f"{match[1]}{lines}\n{match[3]}" if lines else f"{match[1]}{match[3]}"
+
+    return BLOCK.sub(write, text)
+
+
+def pages() -> dict[Path, str]:
+    """Every page with generated blocks, as it should be."""
+    return {ROOT / name: filled((ROOT / name).read_text(), made) for name, made in PAGES.items()}
+
+
+def main() -> None:
+    """Write what differs and say so."""
+    for path, text in pages().items():
+        if path.read_text() != text:
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Requests from the command line: what is shown, asked, accepted, and ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from running import Place, frozen, ok, parsed, rescind
+
+from rescind.workspace import open_workspace
+
+
+def test_add_shows_asks_and_withdraws(fresh: Place) -> None:
+    done = rescind("request", "add", "--key", "r7", *fresh.at, answer="y\n")
+    assert done.exit_code == 0
+    assert "To forget: 1 records in 1 copies" in done.stdout
+    assert "hugo code phone software 7" in done.stdout  # its first words
+    assert "slices before" in done.stdout and "record-epochs" in done.stdout
+    assert "Forget these 1 records?" in done.stderr
+    (request,) = open_workspace(fresh.folder).requests()
+    assert f"Request {request.id} accepted; it is withdrawn." in done.stdout
+    assert f"Withdrawn in {request.milliseconds_to_withdraw:.0f} ms" in done.stdout
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+def test_without_agreement_nothing_changes(fresh: Place, answer: str) -> None:
+    before = frozen(fresh.folder)
+    done = rescind("request", "add", "--key", "r7", *fresh.at, answer=answer)
+    assert done.exit_code == 1
+    assert done.stderr.count("Error:") == 1
+    assert frozen(fresh.folder) == before
+
+
+def test_options_of_a_request_are_kept(fresh: Place) -> None:
+    found = parsed(
+        *("request", "add", "--key", "r7", "--yes", "--basis", "Art. 17", *fresh.at),
+        *("--received", "2026-01-02", "--due", "2026-02-03T04:05:06+01:00"),
+    )["request"]
+    assert found["basis"] == "Art. 17"
+    assert found["received_at"] == "2026-01-02T00:00:00+00:00"
+    assert found["due_at"] == "2026-02-03T04:05:06+01:00"
+    assert "sealed_keys" not in found
+    assert "r7" not in json.dumps(found["target"])
+
+
+def test_keys_from_a_file(fresh: Place, keys_file: Callable[..., Path]) -> None:
+    found = parsed("request", "add", "--from", keys_file("r7", "r8"), "--yes", *fresh.at)
+    assert [r["key"] for r in found["resolved"]["records"]] == ["r7", "r8"]
+
+
+def test_words_and_subject(fresh: Place) -> None:
+    by_words = parsed("plan", "--words", "hugo code", *fresh.at)
+    assert {r["key"] for r in by_words["resolved"]["records"]} >= {"r7"}
+    by_subject = parsed("plan", "--subject", "s7", *fresh.at)
+    assert {r["key"] for r in by_subject["resolved"]["records"]} == {"r7", "r27"}
+    assert by_subject["resolved"]["target"]["kind"] == "subject"
+
+
+def test_plan_changes_nothing(fresh: Place) -> None:
+    before = frozen(fresh.folder)
+    assert "Near duplicates that would stay: 1." in ok("plan", "--key", "near-1", *fresh.at)
+    assert frozen(fresh.folder) == before
+
+
+def test_a_forgotten_key_names_the_earlier_request(done: Place) -> None:
+    before = frozen(done.folder)
+    said = ok("request", "add", "--key", "r3", "--yes", *done.at)
+    assert said == f"Already forgotten: 1 keys, by request {done.request}.\n"
+    assert parsed("request", "add", "--key", "r3", *done.at) == {"already": {"r3": done.request}}
+    assert parsed("plan", "--key", "r3", *done.at) == {"already": {"r3": done.request}}
+    assert frozen(done.folder) == before
+
+
+def test_a_key_beside_a_forgotten_one(done: Place) -> None:
+    said = ok("plan", "--key", "r3", "--key", "r7", *done.at)
+    assert f"Forgotten already: 1 keys, by request {done.request}." in said
+
+
+@pytest.mark.parametrize(("answer", "records"), [("include", 2), ("keep", 1)])
+def test_duplicates_are_asked_about(fresh: Place, answer: str, records: int) -> None:
+    done = rescind("request", "add", "--key", "near-1", *fresh.at, answer=f"what\n{answer}\ny\n")
+    assert done.exit_code == 0
+    assert "near-2" in done.stdout
+    assert done.stderr.count("include, keep or refuse?") == 2  # "what" is no answer
+    (request,) = open_workspace(fresh.folder).requests()
+    assert request.target.records == records
+    assert request.target.near_kept == 2 - records
+
+
+def test_equal_rows_of_others_are_shown(fresh: Place) -> None:
+    done = rescind("request", "add", "--key", "twin-1", *fresh.at, answer="refuse\n")
+    assert done.exit_code == 1
+    assert "Equal records of others that would stay: 1 (twin-2)." in done.stdout
+    assert open_workspace(fresh.folder).requests() == ()
+
+
+def test_json_keeps_questions_off_standard_output(fresh: Place) -> None:
+    done = rescind("request", "add", "--key", "r7", "--json", *fresh.at, answer="y\n")
+    assert json.loads(done.stdout)["request"]["status"] == "withdrawn"
+    assert "To forget: 1 records" in done.stderr
+
+
+def test_list_and_show(done: Place) -> None:
+    listed = ok("request", "list", *done.at).splitlines()
+    assert listed[0].split() == ["id", "status", "records", "received", "due", "withdrawn"]
+    assert listed[2].split()[:3] == [done.request, "closed", "2"]
+    assert parsed("request", "list", *done.at)["requests"][0]["id"] == done.request
+    shown = ok("request", "show", done.request, *done.at)
+    assert f"Request {done.request} is closed." in shown
+    assert "certificate signed" in shown
+    assert parsed("request", "show", done.request, *done.at)["plan"]["method"] == "s3t"
+
+
+def test_hold_and_lift(fresh: Place) -> None:
+    request = parsed("request", "add", "--key", "r7", "--yes", *fresh.at)["request"]["id"]
+    held = ok("request", "reject", request, "--reason", "court order 7", *fresh.at)
+    assert held == f"Request {request} is held.\n"
+    assert "Reason: court order 7." in ok("request", "show", request, *fresh.at)
+    assert parsed("process", *fresh.at) == {"processed": [], "held": [request]}
+    assert rescind("erase", *fresh.at).exit_code == 4
+    assert parsed("request", "lift", request, *fresh.at)["request"]["status"] == "withdrawn"
+
+
+def test_cancel_ends_what_is_not_withdrawn(fresh: Place) -> None:
+    added = parsed("request", "add", "--key", "r7", "--method", "retrain", "--yes", *fresh.at)
+    request = added["request"]
+    assert (request["status"], request["withdrawn_at"]) == ("planned", None)
+    assert "edits weights" in added["plan"]["warnings"][0]
+    assert ok("request", "cancel", request["id"], *fresh.at).endswith("is cancelled.\n")
+
+
+def test_cancel_refuses_what_is_withdrawn(fresh: Place) -> None:
+    request = parsed("request", "add", "--key", "r7", "--yes", *fresh.at)["request"]["id"]
+    before = frozen(fresh.folder)
+    done = rescind("request", "cancel", request, *fresh.at)
+    assert done.exit_code == 4
+    assert "A withdrawal is never undone." in done.stderr
+    assert frozen(fresh.folder) == before
