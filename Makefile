@@ -40,7 +40,7 @@ clean:
 # a stamp is older than what it was made from only after an edit, so a second run starts at once
 .venv/%.stamp: pyproject.toml constraints-cpu.txt | $(BIN)/python
 	@links=""; \
-	if $(BIN)/python -c "import urllib.request as r; r.urlopen('$(TORCH_CPU)', timeout=15)" \
+	if $(BIN)/python -c "import urllib.request as r; r.urlopen('$(TORCH_CPU)', timeout=5)" \
 	    2>/dev/null; then links="--find-links $(TORCH_CPU)"; \
 	else echo "$(TORCH_CPU) does not answer; torch comes from where pip is set to look."; fi; \
 	set -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check $$links \

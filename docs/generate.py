@@ -286,7 +286,7 @@ def measured_block(system: str) -> Iterator[str]:
     if not rows:
         yield "No result is stored yet: `python benchmarks/accuracy.py --size demo` makes one."
         return
-    yield "| size | system | test accuracy | 95 % interval | n | CPU seconds to train all | command |"
+    yield "| size | system | test accuracy | 95 % interval | n | CPU s, training | command |"
     yield "|---|---|---|---|---|---|---|"
     yield from rows
 

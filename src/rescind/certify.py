@@ -21,6 +21,7 @@ from rescind.proofs.attested import STANDING
 from rescind.proofs.claims import supported
 from rescind.proofs.reading import read_statement
 from rescind.proofs.signing import from_envelope, sign_statement, to_envelope
+from rescind.sealing import open_keys
 
 
 def certify(b: Backends, request: Request) -> Certificate:
@@ -33,6 +34,7 @@ def certify(b: Backends, request: Request) -> Certificate:
     """
     if b.ledger.get("certificate", request.id) is not None:
         return load(b, request.id)
+    _check_suppressed(b, request)
     b.ledger.verify()  # what is signed is read from projections that only entries may have changed
     b.ledger.checkpoint()  # before it says "destroyed", no deleted row may linger in the log
     statement = _statement(b, request)
@@ -47,6 +49,18 @@ def certify(b: Backends, request: Request) -> Certificate:
     facts = {"digest": digest(envelope), "guarantee": plain(statement.guarantee)}
     b.ledger.append(Entry("certificate.issued", request.id, facts, writes))
     return certificate
+
+
+def _check_suppressed(b: Backends, request: Request) -> None:
+    suppressed = b.ledger.items("suppressed")
+    leaves = (state.suppression_leaf(b, key) for key in open_keys(b.keys, request))
+    gone = sum(leaf not in suppressed for leaf in leaves)
+    if gone and b.settings.suppression_list:
+        raise InsufficientEvidence(
+            f"{gone} records of request {request.id} are not on the suppression list.",
+            "Something took them off, and a re-import could bring them back.",
+            "Look for it in the ledger, then restore a backup with `rescind restore`.",
+        )
 
 
 def load(b: Backends, request_id: str) -> Certificate:

@@ -15,6 +15,7 @@ from rescind.backends import Backends
 from rescind.core.certificate import Certificate
 from rescind.core.errors import (
     Busy,
+    DamagedArtifact,
     InsufficientEvidence,
     NoOp,
     NotDeterministic,
@@ -116,7 +117,7 @@ def _record_failure(b: Backends, request: Request, error: Exception) -> None:
     again: Status = "withdrawn" if request.withdrawn_at else "planned"
     anew = isinstance(error, StaleVersion | NotDeterministic)
     resume = again if anew else request.status
-    if isinstance(error, NotDeterministic):
+    if isinstance(error, NotDeterministic | DamagedArtifact):
         _discard(b, request)
     failed = replace(request, status="failed", resume=resume, reason=reason)
     redo = ("claim", "evaluation", "proof") if anew else ()
@@ -125,10 +126,12 @@ def _record_failure(b: Backends, request: Request, error: Exception) -> None:
 
 
 def _discard(b: Backends, request: Request) -> None:
-    """Destroy snapshots that a replay refuted: unreleased ones, and live ones that were changed.
+    """Destroy snapshots that were refuted: unreleased ones, and live ones that were changed.
 
     Their lineage may be false, so no erasure would find them, and no training may go on from them.
     """
+    if request.status not in ("planned", "withdrawn", "unlearned"):
+        return
     claim, live = b.ledger.get("claim", request.id), state.parts(b)
     kept = {s.name for s in live}
     added = [] if claim is None else [s["name"] for s in claim["change"]["add"]]

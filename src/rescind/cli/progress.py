@@ -22,7 +22,9 @@ class Bars:
         from tqdm import tqdm
 
         if what not in self._open:
-            self._open[what] = tqdm(desc=what, total=total, file=sys.stderr, leave=False)
+            self._open[what] = tqdm(
+                desc=what, initial=done, total=total, file=sys.stderr, leave=False
+            )
         bar = self._open[what]
         bar.update(done - bar.n)
         if done >= total:

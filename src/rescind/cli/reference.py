@@ -80,9 +80,9 @@ def _exit_codes() -> list[str]:
 
 
 def _source_table() -> list[str]:
-    text = inspect.cleandoc(SourceTable.__doc__ or "").replace("``", "`")
+    lines = inspect.cleandoc(SourceTable.__doc__ or "").replace("``", "`").splitlines()
     names = ", ".join(f"`{f.name}`" for f in fields(SourceTable))
-    return [f"Its lines: {names}. {text}", ""]
+    return [f"Its lines are {names}.", *lines[2:], ""]
 
 
 def _section(path: str, command: Any) -> list[str]:
