@@ -9,6 +9,8 @@ import sys
 import pytest
 from hypothesis import settings
 
+from rescind.executors.inline import InlineExecutor
+
 os.environ.update(
     OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="PASSIVE",
@@ -30,6 +32,15 @@ def fixed_seeds() -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def replays_stay_in_this_process(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting Python and torch takes seconds; tests marked ``fresh`` replay as users do."""
+    if request.node.get_closest_marker("fresh") is None:
+        monkeypatch.setattr("rescind.replay.fresh_executor", lambda b: InlineExecutor())
 
 
 @pytest.fixture(autouse=True)

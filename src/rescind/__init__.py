@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rescind.methods.sisa import Sisa
     from rescind.proofs.verifier import verify
     from rescind.training.tasks import TextClassification
-    from rescind.workspace import Workspace
+    from rescind.workspace import Ask, Workspace
     from rescind.workspace import open_workspace as open  # noqa: A004 rescind.open(folder)
 
     __version__: str
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 in the order a reader meets them
     "open",
     "Workspace",
+    "Ask",
     "Recipe",
     "Lora",
     "AdamW",
@@ -52,6 +53,7 @@ __all__ = [  # noqa: RUF022 in the order a reader meets them
 _WHERE: dict[str, str] = {
     "open": "rescind.workspace:open_workspace",
     "Workspace": "rescind.workspace:Workspace",
+    "Ask": "rescind.workspace:Ask",
     "Recipe": "rescind.core.run:Recipe",
     "Lora": "rescind.core.run:Lora",
     "AdamW": "rescind.core.run:AdamW",

@@ -66,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def closed(trained: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder = tmp_path_factory.mktemp("closed") / "ws"
     shutil.copytree(trained.folder, folder)
-    at = ["--workspace", folder]
+    at = ["--workspace", str(folder)]
     request = parsed("request", "add", "--subject", "s3", "--near", "keep", "--yes", *at)
     done = ok("process", "--out", folder.parent, *at)
     assert "Guarantee: exact (never_saw)." in done

@@ -69,7 +69,7 @@ def test_verify_with_all_that_a_reader_may_bring(done: Place, tmp_path: Path) ->
     ok("certificate", "key", "--out", key, *done.at)
     ok("export", model, "--to", "the auditor", *done.at)
     head = parsed("certificate", "show", done.request, *done.at)["ledger_head"]
-    brought = ("--key", key, "--model", model, "--ledger-head", head)
+    brought = ("--key", str(key), "--model", str(model), "--ledger-head", str(head))
     checks = parsed("certificate", "verify", file, *brought)["checks"]
     assert {c["name"]: c["outcome"] for c in checks if c["outcome"] != "passed"} == {}
     said = ok("certificate", "verify", file)
@@ -88,7 +88,7 @@ def test_verify_at_a_date_after_expiry(done: Place, tmp_path: Path) -> None:
 def test_key_rotation_leaves_the_earlier_key_to_be_had(done: Place, tmp_path: Path) -> None:
     old = parsed("certificate", "key", "--out", tmp_path / "old.pem", *done.at)["key_id"]
     new = parsed("key", "rotate", *done.at)["key_id"]
-    at = ("--out", tmp_path / "new.pem", *done.at)
+    at = ("--out", str(tmp_path / "new.pem"), *done.at)
     assert parsed("certificate", "key", *at)["key_id"] == new != old
     assert parsed("certificate", "key", "--key-id", old, *at)["key_id"] == old
     file = certificate(done, tmp_path)

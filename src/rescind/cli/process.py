@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,7 +97,7 @@ def _all(ws: Workspace, how: How, as_json: bool) -> None:
             continue
         done.append({"request": request.id, "statement": statement})
         if not as_json:
-            emit(False, None, lambda said=statement: _lines(said, how))  # type: ignore[misc]
+            emit(False, None, partial(_lines, statement, how))
     held = [r.id for r in waiting if r.status == "held"]
     emit(as_json, {"processed": done, "held": held}, lambda: _rest(done, held))
     if failures:
