@@ -31,7 +31,6 @@ BLOCK = re.compile(r"(<!-- (?P<name>\w+):begin -->\n).*?(<!-- (?P=name):end -->)
 HEADINGS = {"Args:": "Arguments", "Raises:": "Raises", "Returns:": "Returns"}
 # public, though too special for the short list
 MORE = (
-    "rescind.workspace:Ask",
     "rescind.workspace:Draft",
     "rescind.settings:Settings",
     "rescind.core.version:ModelVersion",

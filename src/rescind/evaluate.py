@@ -82,7 +82,7 @@ def score_all(b: Backends, run: Run, snapshots: Sequence[Snapshot], progress: Pr
     )
     if not missing:
         return
-    name = f"manifest/test-{content(b, test)}"
+    name = f"manifest/test-{content(b, test, labels.values())}"
     b.artifacts.put(name, "manifest", manifest_bytes(test), frozenset(labels.values()))
     place = Place(str(b.folder), run.id, AllowList(name, labels))
     jobs: list[Job] = [ScoreSnapshots(place, (s,)) for s in missing]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,9 +75,13 @@ def staged_model(recipe: Recipe) -> StagedModel:
     return StagedModel(recipe)
 
 
-def content(b: Backends, entries: Sequence[ManifestEntry]) -> str:
-    """A keyed name for just these records, so that nothing made from others is taken for it."""
-    parts = (part for e in entries for part in (e.key, e.digest))
+def content(b: Backends, entries: Sequence[ManifestEntry], labels: Iterable[str] = ()) -> str:
+    """A keyed name for just these records, so that nothing made from others is taken for it.
+
+    With the cells' labels in it, a name has one lineage: what a withdrawal overtook while it was
+    made is never found under the name of what is made after it, even of equal records.
+    """
+    parts = (*(part for e in entries for part in (e.key, e.digest)), *sorted(labels))
     return keyed(b.keys.get("workspace"), "content", *parts)[:16]
 
 
@@ -153,11 +157,12 @@ class TrainOrder:
 
 
 def snapshot_name(desk: Desk, order: Order, stage: int) -> str:
-    """A name that follows from run, order, layout and the very records of the prefix."""
+    """A name that follows from run, order, layout, and the very records and labels of the prefix."""
     entries = [e for c in order.cells(stage) for e in desk.by_cell.get(str(c), ())]
+    labels = [desk.labels.get(str(c), "") for c in order.cells(stage)]
     where = f"{order.shard}-{order.index}-{stage}"
     layout = digest([order.slices[: stage + 1], order.blocks[: stage + 1]])[:8]
-    return f"snapshot/{desk.run.id}/{where}-{layout}/{content(desk.b, entries)}"
+    return f"snapshot/{desk.run.id}/{where}-{layout}/{content(desk.b, entries, labels)}"
 
 
 @dataclass(frozen=True, slots=True)

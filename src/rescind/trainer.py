@@ -56,7 +56,7 @@ def _place(
     """
     cells = sorted({e.cell for e in entries})
     labels = {c: label(c, generations.get(c, 0)) for c in cells}
-    name = f"manifest/job-{content(b, entries)}"
+    name = f"manifest/job-{content(b, entries, labels.values())}"
     b.artifacts.put(name, "manifest", manifest_bytes(entries), frozenset(labels.values()))
     return Place(str(b.folder), run.id, AllowList(name, labels))
 

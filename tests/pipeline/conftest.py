@@ -66,15 +66,11 @@ def ws(make: Make) -> Workspace:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Load the frozen base once and wait for no disk; a kill of a process loses no written byte.
-
-    The marker ``real_base`` keeps the loading, for tests that are about it.
-    """
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load the frozen base once and wait for no disk; a kill of a process loses no written byte."""
     monkeypatch.setattr(os, "fsync", lambda number: None)
-    if request.node.get_closest_marker("real_base") is None:
-        monkeypatch.setattr(encoders, "StagedModel", _loaded_once)
-        monkeypatch.setattr(ensemble, "StagedModel", _loaded_once)
+    monkeypatch.setattr(encoders, "StagedModel", _loaded_once)
+    monkeypatch.setattr(ensemble, "StagedModel", _loaded_once)
 
 
 _REAL = encoders.StagedModel

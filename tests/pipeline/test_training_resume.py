@@ -84,6 +84,7 @@ def test_only_what_is_missing_is_trained_again(
     again.verify()
 
 
+@pytest.mark.slow  # nine processes that each import torch
 def test_a_killed_executor_of_processes_goes_on_too(
     whole: Workspace, tmp_path: Path, encoder: Path, rows_file: Path
 ) -> None:

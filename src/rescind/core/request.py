@@ -31,7 +31,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "evidenced": frozenset({"erased", "held", "failed"}),
     "erased": frozenset({"closed", "failed"}),
     "held": frozenset({"planned", "withdrawn", "unlearned", "evidenced"}),
-    "failed": frozenset({"accepted", "planned", "withdrawn", "unlearned", "evidenced", "erased"}),
+    "failed": frozenset(
+        {"accepted", "planned", "withdrawn", "unlearned", "evidenced", "erased", "held"}
+    ),
     "closed": frozenset(),
     "rejected": frozenset(),
     "cancelled": frozenset(),
