@@ -105,7 +105,7 @@ def default_of(field: dataclasses.Field[Any]) -> str:
     if field.default is not dataclasses.MISSING:
         return f"`{cell(shown(field.default))}`"
     if field.default_factory is not dataclasses.MISSING:
-        return f"`{field.default_factory.__name__}()`"
+        return f"`{type(field.default_factory()).__name__}()`"
     return "must be given"
 
 
@@ -177,8 +177,7 @@ def methods_of(cls: type) -> Iterator[str]:
             continue
         if not member.__doc__:
             continue
-        is_property = isinstance(member, property)
-        call = name if is_property else signature(name, member)
+        call = name if isinstance(member, property) else signature(name, member)
         yield from ["```text", f".{call}", "```", "", *markdown(member.__doc__), ""]
 
 

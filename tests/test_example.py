@@ -27,8 +27,9 @@ def fine(script: str, folder: Path, *more: str) -> str:
 
 @pytest.mark.slow
 def test_train_forget_verify(tmp_path: Path) -> None:
-    assert "Trained v1 on 3" in fine("train.py", tmp_path)
+    assert "Trained v1 from 203 articles" in fine("train.py", tmp_path)
     told = fine("forget.py", tmp_path)
+    key = told.partition(":")[0]
     assert "Withdrawn after" in told
     assert "still stored: {}" in told
     checked = fine("verify.py", tmp_path)
@@ -36,7 +37,7 @@ def test_train_forget_verify(tmp_path: Path) -> None:
     assert checked.count("failed ") == 0
     assert "not checked  ledger head" in checked
     assert "Claim: exact (never_saw)." in checked
-    assert "forgotten already" in fine("forget.py", tmp_path)
+    assert "forgotten already" in fine("forget.py", tmp_path, "--key", key)
 
     certificate = tmp_path / "news" / "certificate.json"
     envelope = json.loads(certificate.read_text())

@@ -112,7 +112,7 @@ def one_at_a_time(b: Backends, what: str = "parts", seconds: float = 30.0) -> It
 
 def waits(b: Backends, request: Request) -> bool:
     """Whether the request stays open because it would end the service and nobody agreed to that."""
-    return state.plan(b, request.id).outage and not request.accept_outage
+    return bool(b.ledger.get("plan", request.id)["outage"]) and not request.accept_outage
 
 
 def _free_id(b: Backends, draft: Draft) -> str:
@@ -164,7 +164,7 @@ def withdraw(b: Backends, request: Request) -> Request:
     Raises:
         NoOp: the method left a part in service that was made from the records.
     """
-    method = methods_of.make(request.method or state.run(b).recipe.method)
+    method = methods_of.make(b.ledger.get("plan", request.id)["method"])
     if not isinstance(method, Withdrawer):
         return request  # it edits weights: its records are suppressed in step 4
     live = state.parts(b)

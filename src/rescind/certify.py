@@ -166,10 +166,13 @@ def _guarantee(
     An identical replay started from raw rows without anything ever forgotten and trained all that
     is served, so it stands alone; without one the parent's guarantee counts too.
     """
+    claimed = guarantee_from(claim["guarantee"])
+    carried = supported(claimed, proof, erasure)
+    if isinstance(carried, Empirical):
+        return carried  # what is missing now says more than what was missing earlier
     earlier = state.version_by_id(b, version.parent).guarantee if version.parent else None
     alone = proof.outcome == "identical" or bool(claim["from_scratch"])
-    said = compose(earlier, guarantee_from(claim["guarantee"]), from_scratch=alone)
-    return supported(said, proof, erasure)
+    return supported(compose(earlier, claimed, from_scratch=alone), proof, erasure)
 
 
 def scope(b: Backends, request: Request) -> tuple[str, ...]:

@@ -86,20 +86,25 @@ def content(b: Backends, entries: Sequence[ManifestEntry], labels: Iterable[str]
 
 
 def cell_reader(desk: Desk) -> Callable[[Cell], CellData]:
-    """The data of a cell, with its cached activations; a missing cache is computed and stored."""
-    from rescind.training.snapshots import to_bytes
-    from rescind.training.stages import cell_data
+    """The data of a cell as it is cached, labels included, so that scoring needs no source; what
+    is not cached is computed from the rows and stored.
+    """
+    from rescind.training.snapshots import from_bytes, to_bytes
+    from rescind.training.stages import CellData, cell_data
 
     def read(cell: Cell) -> CellData:
         entries, now = desk.by_cell.get(str(cell), ()), desk.labels.get(str(cell), "")
-        records = [r.row for r in rows.read(desk.b, entries, desk.run.source)]
         name = f"activations/{now}/{content(desk.b, entries)}"
-        if not records:
-            return cell_data(desk.model, records)
+        if not entries:
+            return cell_data(desk.model, [])
         if desk.b.artifacts.find(name) is None:
-            data = to_bytes(desk.model.activations(records))
+            records = [r.row for r in rows.read(desk.b, entries, desk.run.source)]
+            made = cell_data(desk.model, records)
+            data = to_bytes({**made.activations, "labels": made.labels})
             desk.b.artifacts.put(name, "activations", data, frozenset({now}))
-        return cell_data(desk.model, records, desk.b.artifacts.get(name))
+        stored = from_bytes(desk.b.artifacts.get(name))
+        labels = stored.pop("labels")
+        return CellData(stored, labels)
 
     return read
 

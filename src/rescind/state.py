@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from rescind.backends import Backends
 from rescind.core.canonical import build, keyed, plain
@@ -76,7 +77,9 @@ def run(b: Backends, model: str = MODEL) -> Run:
 def run_by_id(b: Backends, run_id: str) -> Run:
     """A run, finished or still training."""
     data = b.ledger.get("run", run_id)
-    return replace(build(Run, data), recipe=recipe_from(data["recipe"]))
+    found = build(Run, {**data, "checkpoints": ()})
+    checkpoints = tuple(snapshot_from(s) for s in data["checkpoints"])
+    return replace(found, recipe=recipe_from(data["recipe"]), checkpoints=checkpoints)
 
 
 def version(b: Backends, model: str = MODEL) -> ModelVersion:
@@ -100,7 +103,7 @@ def version_by_id(b: Backends, version_id: str) -> ModelVersion:
 
 def parts(b: Backends) -> tuple[Snapshot, ...]:
     """All snapshots that may serve, by shard, order and stage."""
-    found = [build(Snapshot, data) for data in b.ledger.items("part").values()]
+    found = [snapshot_from(data) for data in b.ledger.items("part").values()]
     return tuple(sorted(found, key=lambda s: (s.shard, s.order, s.stage)))
 
 
@@ -117,7 +120,20 @@ def snapshot(b: Backends, name: str) -> Snapshot:
         raise DamagedArtifact(
             f"Snapshot {name} is gone.", do="`rescind db verify` checks what is here."
         )
-    return build(Snapshot, data)
+    return snapshot_from(data)
+
+
+def snapshot_from(data: Mapping[str, Any]) -> Snapshot:
+    """A snapshot from plain values, written out: ``build`` is slow for what a withdrawal reads."""
+    return Snapshot(
+        name=data["name"],
+        shard=data["shard"],
+        order=data["order"],
+        slices=tuple(data["slices"]),
+        blocks=tuple(tuple(stage) for stage in data["blocks"]),
+        digest=data["digest"],
+        records=data["records"],
+    )
 
 
 def weights(b: Backends, part: Snapshot) -> bytes:
@@ -153,7 +169,7 @@ def original(b: Backends, request_id: str) -> tuple[Snapshot, ...]:
 def sealed(b: Backends, request_id: str) -> tuple[Snapshot, ...]:
     """Snapshots that this request cut and whose evidence still needs them."""
     rows = b.ledger.items("sealed").values()
-    return tuple(build(Snapshot, r["snapshot"]) for r in rows if r["request"] == request_id)
+    return tuple(snapshot_from(r["snapshot"]) for r in rows if r["request"] == request_id)
 
 
 def manifest(b: Backends) -> Manifest:

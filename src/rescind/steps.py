@@ -81,7 +81,9 @@ def _check_bytes(b: Backends, request: Request, result: Unlearned) -> None:
     known = (*state.parts(b), *state.sealed(b, request.id))
     stale = {s.digest for s in known if trainer.labels_of(b, s) & request.labels}
     made_from = {s.name: trainer.labels_of(b, s) for s in result.parts}
-    clean = [s for s in result.parts if made_from[s.name] and not made_from[s.name] & request.labels]
+    clean = [
+        s for s in result.parts if made_from[s.name] and not made_from[s.name] & request.labels
+    ]
     copies = [s for s in clean if hashlib.sha256(state.weights(b, s)).hexdigest() in stale]
     if copies:
         raise NoOp(

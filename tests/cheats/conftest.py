@@ -11,7 +11,7 @@ from rescind.workspace import Workspace
 
 @pytest.fixture(scope="package")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    return Trial(S3T(), tmp_path_factory.mktemp("cheats"))
+    return Trial(S3T(), tmp_path_factory.mktemp("cheats"), records=48, epochs=1)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from running import Place, ok, parsed
 
+from rescind.executors.inline import InlineExecutor
 from rescind.settings import Settings
 from rescind.testing.tiny import LABELS, tiny_encoder, tiny_rows
 from rescind.workspace import open_workspace
@@ -68,8 +69,10 @@ def closed(trained: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
     shutil.copytree(trained.folder, folder)
     at = ["--workspace", str(folder)]
     request = parsed("request", "add", "--subject", "s3", "--near", "keep", "--yes", *at)
-    done = ok("process", "--out", folder.parent, *at)
-    assert "Guarantee: exact (never_saw)." in done
+    with pytest.MonkeyPatch.context() as patch:  # as tests/conftest.py does for each test
+        patch.setattr("rescind.replay.fresh_executor", lambda b: InlineExecutor())
+        done = ok("process", "--out", folder.parent, *at)
+    assert "Claim: exact (never_saw)." in done
     return Place(folder, trained.recipe, request["request"]["id"])
 
 

@@ -35,7 +35,7 @@ def test_a_method_that_edits_weights_is_confirmed(fresh: Place) -> None:
     assert "retrain edits weights." in refused.stderr
     assert open_workspace(fresh.folder).requests()[0].status == "planned"
     said = ok("process", request, "--no-replay", "--yes", *fresh.at)
-    assert "Guarantee: empirical, because the replay was not run" in said
+    assert "Claim: empirical, because the replay was not run" in said
     assert "test_accuracy" in said
     assert f"rescind certificate export {request}" in said
 

@@ -114,7 +114,11 @@ def test_a_killed_executor_of_processes_goes_on_too(
 
 
 def test_a_job_that_fails_leaves_a_workspace_that_goes_on(
-    tmp_path: Path, whole: Workspace, encoder: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    whole: Workspace,
+    encoder: Path,
+    rows_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ws = new_workspace(tmp_path / "failed", INLINE)
     real, calls = stages.fit, iter(range(100))
@@ -133,7 +137,9 @@ def test_a_job_that_fails_leaves_a_workspace_that_goes_on(
     assert ws.state_digest() == whole.state_digest()
 
 
-def test_training_again_is_finding_it_done(whole: Workspace, encoder: Path, rows_file: Path) -> None:
+def test_training_again_is_finding_it_done(
+    whole: Workspace, encoder: Path, rows_file: Path
+) -> None:
     before = whole.head()
     train(whole, encoder, rows_file)
     assert whole.head() == before

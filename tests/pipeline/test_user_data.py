@@ -39,6 +39,11 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
+def for_persons(folder: Path) -> Workspace:
+    """Its secrets place the thirteen persons so that no cell is empty."""
+    return new_workspace(folder / "ws", draw="5")
+
+
 def test_a_list_of_pairs(recipe: Recipe, tmp_path: Path) -> None:
     """The README's lines, over the tiny encoder."""
     import rescind
@@ -57,7 +62,7 @@ def test_a_list_of_pairs(recipe: Recipe, tmp_path: Path) -> None:
 def test_a_dataset_of_hugging_face(recipe: Recipe, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     data = datasets.Dataset.from_list(owned())
-    ws = new_workspace(tmp_path / "ws")
+    ws = for_persons(tmp_path)
     ws.train(recipe, data, key="id", subject="person", store=True)
     assert set(ws.keys()) == {row["id"] for row in owned()}
     said = statement(ws.process(ws.request(Ask(keys=("row-7",), near="keep")).id))
@@ -75,7 +80,7 @@ def test_rows_in_memory_must_be_kept_or_have_a_source(recipe: Recipe, tmp_path: 
 @pytest.fixture
 def of_persons(recipe: Recipe, tmp_path: Path) -> Workspace:
     """Trained on a CSV file with a column of keys and one of subjects."""
-    ws = new_workspace(tmp_path / "ws")
+    ws = for_persons(tmp_path)
     path = write_csv(tmp_path / "rows.csv", owned())
     ws.train(recipe, str(path), key="id", subject="person")
     return ws
@@ -109,7 +114,7 @@ def test_equal_content_of_two_persons_is_listed_and_stays_unless_told(
     rows = owned()
     rows[31] = {**rows[31], "text": rows[2]["text"], "label": rows[2]["label"]}
     assert rows[31]["person"] != rows[2]["person"]
-    ws = new_workspace(tmp_path / "ws")
+    ws = for_persons(tmp_path)
     ws.train(recipe, rows, key="id", subject="person", store=True)
     asked = {"subject": rows[2]["person"], "accept_outage": True}
 

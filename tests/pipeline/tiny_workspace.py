@@ -29,15 +29,15 @@ def write_rows(path: Path, rows: Iterable[dict[str, str]] = ROWS) -> Path:
     return path
 
 
-def fixed_secrets(folder: Path) -> Path:
+def fixed_secrets(folder: Path, draw: str = "2") -> Path:
     """Every run of the tests places the records in the same cells, none of them empty."""
     for name in ("workspace", "partition"):
-        KeyStore(folder / "keys").put(name, name.ljust(32, "2").encode())
+        KeyStore(folder / "keys").put(name, name.ljust(32, draw).encode())
     return folder
 
 
-def new_workspace(folder: Path, settings: Settings = INLINE) -> Workspace:
-    return open_workspace(fixed_secrets(folder), settings)
+def new_workspace(folder: Path, settings: Settings = INLINE, draw: str = "2") -> Workspace:
+    return open_workspace(fixed_secrets(folder, draw), settings)
 
 
 def train(folder: Path, encoder: Path, source: Path, method: str) -> None:

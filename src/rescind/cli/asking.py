@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from rescind.cli.opening import rows_in
 from rescind.cli.options import Policy
 from rescind.cli.output import one_line, table
 from rescind.core.errors import BadData, BadParameter, MissingSource, Refused
@@ -18,8 +19,7 @@ from rescind.core.errors import BadData, BadParameter, MissingSource, Refused
 if TYPE_CHECKING:
     from rescind.core.dataset import Record
     from rescind.core.plan import Plan
-    from rescind.resolve import Ask, Draft
-    from rescind.workspace import Workspace
+    from rescind.workspace import Ask, Draft, Workspace
 
 COLUMN = "key"
 SHOWN = 20  # records and duplicates listed; the rest is counted
@@ -34,7 +34,7 @@ def target(
     Raises:
         typer.BadParameter: none or several of them are given.
     """
-    from rescind.resolve import Ask
+    from rescind.workspace import Ask
 
     given = {"--key": bool(keys), "--from": file is not None}
     given |= {"--subject": subject is not None, "--words": words is not None}
@@ -54,10 +54,8 @@ def keys_in(file: Path) -> tuple[str, ...]:
         BadData: the file holds no rows, no such column, or an empty key; or it is not UTF-8.
         MissingSource: there is no such file.
     """
-    from rescind.data.files import read
-
     try:
-        rows = read(file, "utf-8")
+        rows = rows_in(file)
     except (BadData, MissingSource) as error:
         do = "Give a CSV file in UTF-8 with the keys in a column 'key'."
         raise type(error)(error.what, "The keys to forget are read from it.", do) from error

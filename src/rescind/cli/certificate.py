@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescind.cli.opening import opened, public_key_of
+from rescind.cli.opening import certificate_file, opened, public_key_in, public_key_of, read
 from rescind.cli.options import HERE, AsJson, Out, RequestId, WorkspaceFolder, moment, write
 from rescind.cli.output import emit
-from rescind.cli.process import envelope
 from rescind.core.errors import BadParameter
 
 if TYPE_CHECKING:
-    from rescind.core.certificate import Statement
     from rescind.proofs.verifier import Verification
 
 app = typer.Typer(no_args_is_help=True, help="Certificates.")
@@ -25,10 +23,8 @@ app = typer.Typer(no_args_is_help=True, help="Certificates.")
 @app.command()
 def show(request: RequestId, workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
     """Show what the certificate of a request says."""
-    from rescind.proofs.reading import read_statement
-
-    statement = read_statement(opened(workspace).certificate(request).payload)
-    emit(as_json, statement, lambda: _statement_lines(statement))
+    found = read(certificate_file(opened(workspace), request))
+    emit(as_json, found.statement, lambda: _statement_lines(found))
 
 
 @app.command()
@@ -36,7 +32,7 @@ def export(
     request: RequestId, out: Out, workspace: WorkspaceFolder = HERE, as_json: AsJson = False
 ) -> None:
     """Write the certificate of a request as the file that a stranger can check."""
-    written = write(out, envelope(opened(workspace).certificate(request)))
+    written = write(out, certificate_file(opened(workspace), request))
     emit(as_json, {"certificate": str(written)}, lambda: [f"Written to {written}."])
 
 
@@ -51,11 +47,9 @@ def key(
     as_json: AsJson = False,
 ) -> None:
     """Write the public key by which certificates are checked; publish it."""
-    from rescind.proofs.signing import key_id as id_of
-
-    public = public_key_of(opened(workspace), key_id)
+    name, public = public_key_of(opened(workspace), key_id)
     written = write(out, _pem(public))
-    found = {"key": str(written), "key_id": id_of(public)}
+    found = {"key": str(written), "key_id": name}
     emit(as_json, found, lambda: [f"Public key {found['key_id']} written to {written}."])
 
 
@@ -87,12 +81,11 @@ def verify(
     Prints what was checked here, what the signer attests and what is not covered. A failed check
     ends with exit code 3; without --key nobody knows whose signature it is.
     """
-    from rescind.proofs.signing import load_public
     from rescind.proofs.verifier import verify as check
 
     found = check(
         _bytes(file, "certificate"),
-        key=load_public(_bytes(pinned, "key")) if pinned else None,
+        key=public_key_in(_bytes(pinned, "key")) if pinned else None,
         model=model,
         ledger_head=ledger_head,
         at=datetime.fromisoformat(at) if at else None,
@@ -115,22 +108,23 @@ def _pem(public: bytes) -> bytes:
     return found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _statement_lines(statement: Statement) -> Iterator[str]:
-    from rescind.proofs.attested import attested_by_signer, not_covered
-
-    yield f"Certificate of request {statement.request} for {statement.model}"
-    yield f"  unlearned weights  {statement.unlearned}"
-    yield f"  issued             {statement.issued_at}, valid until {statement.valid_until}"
-    yield f"  signed by          {statement.key_id}"
-    yield "Attested by the signer"
-    yield from (f"  {line}" for line in attested_by_signer(statement))
-    yield "Not covered"
-    yield from (f"  {line}" for line in not_covered(statement))
+def _statement_lines(found: Verification) -> Iterator[str]:
+    said = found.statement
+    if said is not None:
+        yield f"Certificate of request {said.request} for {said.model}"
+        yield f"  unlearned weights  {said.unlearned}"
+        yield f"  issued             {said.issued_at}, valid until {said.valid_until}"
+        yield f"  signed by          {said.key_id}"
+    yield from _lists(found)
 
 
 def _verification_lines(found: Verification) -> Iterator[str]:
     yield "Checked here"
     yield from (f"  {c.outcome:<11}  {c.name}: {c.detail}" for c in found.checks)
+    yield from _lists(found)
+
+
+def _lists(found: Verification) -> Iterator[str]:
     yield "Attested by the signer"
     yield from (f"  {line}" for line in found.attested or ("nothing: nobody signed it",))
     yield "Not covered"

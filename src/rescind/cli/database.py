@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescind.cli.opening import opened
+from rescind.cli.opening import opened, restored
 from rescind.cli.options import HERE, AsJson, Out, WorkspaceFolder, write
 from rescind.cli.output import Exit, emit, table
 
@@ -105,9 +105,7 @@ def restore(
     """
     if nothing == (suppressed is not None):
         raise typer.BadParameter("Give either --suppressed FILE or --nothing-forgotten-since.")
-    from rescind import copies
-
-    again = copies.restore(file, into.expanduser().absolute(), suppressed)[1]
+    again = restored(file, into, suppressed)
     found = {"workspace": str(into), "request": again.id if again else None}
     emit(as_json, found, lambda: _restored_lines(into, again))
 

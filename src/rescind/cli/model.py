@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescind.cli.opening import DATABASE, opened, opened_or_new, run_of, versions_of
-from rescind.cli.options import HERE, VARIABLE, AsJson, WorkspaceFolder
+from rescind.cli.opening import DATABASE, opened, opened_or_new, rows_in, run_of, versions_of
+from rescind.cli.options import HERE, AsJson, WorkspaceFolder
 from rescind.cli.output import emit, table
-from rescind.cli.progress import watched
 from rescind.core.errors import BadData, BadParameter, UnsupportedModel
+from rescind.settings import WORKSPACE
 
 if TYPE_CHECKING:
     from rescind.core.run import Run
@@ -37,7 +37,7 @@ def demo(
     workspace: Annotated[
         Path,
         typer.Option(
-            "--workspace", envvar=VARIABLE, metavar="FOLDER", help="A new folder for the demo."
+            "--workspace", envvar=WORKSPACE, metavar="FOLDER", help="A new folder for the demo."
         ),
     ] = Path("demo"),
 ) -> None:
@@ -97,8 +97,10 @@ def rebuild(
     as_json: AsJson = False,
 ) -> None:
     """Train missing orders of dead, or of the named, shards again without what was forgotten."""
+    from rescind.progress import Bars
+
     ws = opened(workspace)
-    with watched() as progress:
+    with Bars() as progress:
         count = ws.rebuild(shard or None, orders, progress)
     emit(as_json, {"orders": count}, lambda: [f"Trained {count} orders; they serve now."])
 
@@ -141,9 +143,7 @@ def _text_column(run: Run) -> str:
 
 
 def _rows(file: Path, column: str) -> list[Mapping[str, Any]]:
-    from rescind.data.files import read
-
-    rows = read(file, "utf-8")
+    rows = rows_in(file)
     wrong = [number for number, row in enumerate(rows, 1) if not isinstance(row.get(column), str)]
     if wrong:
         raise BadData(

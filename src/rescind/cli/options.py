@@ -11,9 +11,9 @@ import typer
 
 from rescind.cli.failures import JSON
 from rescind.core.errors import BadParameter
+from rescind.settings import WORKSPACE
 
 HERE = Path()
-VARIABLE = "RESCIND_WORKSPACE"
 
 
 class Policy(StrEnum):
@@ -44,7 +44,7 @@ def moment(value: str | None) -> str | None:
 WorkspaceFolder = Annotated[
     Path,
     typer.Option(
-        "--workspace", envvar=VARIABLE, metavar="FOLDER", help="The folder of the workspace."
+        "--workspace", envvar=WORKSPACE, metavar="FOLDER", help="The folder of the workspace."
     ),
 ]
 AsJson = Annotated[

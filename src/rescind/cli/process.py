@@ -12,17 +12,16 @@ import typer
 
 from rescind.cli.asking import agree
 from rescind.cli.failures import as_plain, code_of, tell
-from rescind.cli.opening import opened, run_of
+from rescind.cli.opening import certificate_file, opened, read, run_of
 from rescind.cli.options import HERE, AsJson, Method, Outage, WorkspaceFolder, Yes, write
 from rescind.cli.output import emit, table
-from rescind.cli.progress import watched
 from rescind.core.errors import BadParameter, RescindError
 from rescind.core.request import FINAL
 
 if TYPE_CHECKING:
-    from rescind.core.certificate import Certificate, Statement
     from rescind.core.protocols import Unlearner
     from rescind.core.request import Request
+    from rescind.proofs.verifier import Verification
     from rescind.workspace import Workspace
 
 UNLEARNED = ("unlearned", "evidenced", "erased")  # the method has done its work already
@@ -75,8 +74,8 @@ def process(
         raise BadParameter(f"There is no folder {out}.", do="Make it, or name another --out.")
     ws = opened(workspace)
     if request is not None:
-        statement = _one(ws, _named(ws, request), how)
-        emit(as_json, statement, lambda: _lines(statement, how))
+        found = _one(ws, _named(ws, request), how)
+        emit(as_json, found.statement, lambda: _lines(found, how))
         return
     _all(ws, how, as_json)
 
@@ -88,16 +87,16 @@ def _all(ws: Workspace, how: How, as_json: bool) -> None:
     failures: list[RescindError] = []
     for request in (r for r in waiting if r.status != "held"):
         try:
-            statement = _one(ws, request, how)
+            found = _one(ws, request, how)
         except RescindError as error:
             failures.append(error)
             done.append({"request": request.id, "error": as_plain(error)})
             if not as_json:
                 tell(error, as_json)
             continue
-        done.append({"request": request.id, "statement": statement})
+        done.append({"request": request.id, "statement": found.statement})
         if not as_json:
-            emit(False, None, partial(_lines, statement, how))
+            emit(False, None, partial(_lines, found, how))
     held = [r.id for r in waiting if r.status == "held"]
     emit(as_json, {"processed": done, "held": held}, lambda: _rest(done, held))
     if failures:
@@ -115,22 +114,23 @@ def _named(ws: Workspace, request_id: str) -> Request:
     return ws.report(request_id).request
 
 
-def _one(ws: Workspace, request: Request, how: How) -> Statement:
+def _one(ws: Workspace, request: Request, how: How) -> Verification:
     """Process one request and write its certificate where the user wants it."""
-    from rescind.proofs.reading import read_statement
+    from rescind.progress import Bars
 
     method = _method(ws, request, how)
-    with watched() as progress:
-        certificate = ws.process(
+    with Bars() as progress:
+        ws.process(
             request.id,
             method=method,
             replay=how.replay,
             accept_outage=how.accept_outage,
             progress=progress,
         )
+    file = certificate_file(ws, request.id)
     if how.out is not None:
-        write(how.out / f"certificate-{request.id}.json", envelope(certificate))
-    return read_statement(certificate.payload)
+        write(how.out / f"certificate-{request.id}.json", file)
+    return read(file)
 
 
 def _method(ws: Workspace, request: Request, how: How) -> Unlearner | None:
@@ -140,12 +140,12 @@ def _method(ws: Workspace, request: Request, how: How) -> Unlearner | None:
         Refused: the user does not agree.
     """
     from rescind.core.protocols import Withdrawer
-    from rescind.methods_of import make
+    from rescind.registry import Registry
 
     if request.status in FINAL:
         return None
     name = how.method or request.method or run_of(ws).recipe.method
-    method = make(name, how.settings)
+    method: Unlearner = Registry("rescind.methods").make(name, how.settings)
     settled = how.yes or isinstance(method, Withdrawer) or request.status in UNLEARNED
     question = f"Request {request.id}: {name} edits weights. Release its model after the evidence?"
     if not settled:
@@ -161,27 +161,19 @@ def _settings(given: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def envelope(certificate: Certificate) -> bytes:
-    """The file a stranger receives."""
-    from rescind.certify import envelope_bytes
-
-    return envelope_bytes(certificate)
-
-
-def _lines(statement: Statement, how: How) -> Iterator[str]:
-    from rescind.proofs.attested import describe
-
-    request = statement.request
-    yield f"Request {request} is closed."
-    yield f"Guarantee: {describe(statement.guarantee)}"
-    if statement.proof.outcome != "identical":
-        yield f"Replay: {statement.proof.outcome.replace('_', ' ')}. {statement.proof.reason}"
+def _lines(found: Verification, how: How) -> Iterator[str]:
+    """What the certificate says, and where it is."""
+    said = found.statement
+    if said is None:
+        return  # ``read`` has refused it already
+    yield f"Request {said.request} is closed."
+    yield from (line for line in found.attested if not line.startswith("Measured"))
     rows = [
-        (m.name, m.version, f"{m.value:.4f}", f"{m.interval[0]:.4f} to {m.interval[1]:.4f}", m.n)
-        for m in statement.measurements
+        (m.name, m.version, f"{m.value:.4f}", "{:.4f} to {:.4f}".format(*m.interval), m.n)
+        for m in said.measurements
     ]
     yield from table(["measured", "version", "value", "95 % interval", "n"], rows)
     if how.out is None:
-        yield f"Certificate: `rescind certificate export {request} --out FILE` writes it."
+        yield f"Certificate: `rescind certificate export {said.request} --out FILE` writes it."
     else:
-        yield f"Certificate: {how.out / f'certificate-{request}.json'}"
+        yield f"Certificate: {how.out / f'certificate-{said.request}.json'}"

@@ -13,7 +13,6 @@ import typer
 from rescind.cli.opening import opened_or_new
 from rescind.cli.options import HERE, AsJson, WorkspaceFolder
 from rescind.cli.output import emit
-from rescind.cli.progress import watched
 from rescind.core.canonical import build
 from rescind.core.errors import BadParameter
 
@@ -75,7 +74,9 @@ def train(
             "A recipe fixes how to train; the rows come from --data or its table [source].",
             "Add --data PATH, or data = ... under [source] in the recipe.",
         )
-    with watched() as progress:
+    from rescind.progress import Bars
+
+    with Bars() as progress:
         version = opened_or_new(workspace).train(
             body,
             source.data,

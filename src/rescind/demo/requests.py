@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from rescind import planner, state
@@ -51,8 +52,14 @@ def person(ws: Workspace, bars: Bars) -> Result:
     """(2) and (3): all articles that name a person, to the certificate; and the cheaper plan."""
     title(f"Request 2: the right to be forgotten, all articles that name {setting.PERSON}")
     before = answers(ws)
-    draft = ws.resolve(Ask(words=setting.PERSON, near="include", basis="GDPR Art. 17(1)"))
-    show_draft(draft)
+    ask = Ask(words=setting.PERSON, basis="GDPR Art. 17(1)")
+    named = ws.resolve(ask)
+    show_draft(named)
+    draft = named
+    if named.undecided:
+        say("Asked about duplicates that would stay, the requester says: include them.")
+        draft = ws.resolve(replace(ask, near="include"))
+        show_draft(draft)
     plan = ws.plan(draft)
     show_plan(plan)
     owner = by_owner(ws, draft)

@@ -31,10 +31,12 @@ def show_draft(draft: Draft) -> None:
     """What was resolved: shown here, in memory, and stored nowhere."""
     for record in draft.shown:
         say(f"  - {first_words(record)}")
-    target = draft.target
+    target, closest = draft.target, max((n.similarity for n in draft.near), default=0.0)
+    stay = f" (closest {closest:.2f})" if draft.near else ""
     say(
         f"{target.records} records ({target.copies} copies, {target.test_records} in the test"
-        f" set) in {len(draft.cells)} cells; near duplicates that would stay: {len(draft.near)}."
+        f" set) in {len(draft.cells)} cells; duplicates that would stay:"
+        f" {len(draft.near) + len(draft.exact)}{stay}."
     )
 
 

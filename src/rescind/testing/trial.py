@@ -29,15 +29,14 @@ from rescind.storage.keys import KeyStore
 from rescind.testing.tiny import LABELS, NAMES, WORDS, tiny_recipe, tiny_task
 from rescind.workspace import Workspace, open_workspace
 
-RECORDS = 120
 BLOCKS = 4
 SEEDS = (0, 1, 2)
 
 
-def trial_rows() -> list[dict[str, str]]:
+def trial_rows(records: int) -> list[dict[str, str]]:
     """Short texts with a key each; five of eight words of a label make them easy to tell apart."""
     rows = []
-    for i in range(RECORDS):
+    for i in range(records):
         label = LABELS[i % len(LABELS)]
         words = random.Random(i).sample(WORDS[label], 5)  # noqa: S311 data, not a secret
         text = " ".join([NAMES[i % len(NAMES)], *words, str(i)])
@@ -177,6 +176,8 @@ class Trial:
 
     method: Unlearner
     folder: Path
+    records: int = 120
+    epochs: int = 4
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     @cached_property
@@ -189,7 +190,7 @@ class Trial:
         task = tiny_task(self.folder / "encoder", BLOCKS)
         planner = self.method if isinstance(self.method, Planner) else None
         recipe = tiny_recipe(task, "s3t" if planner is None else self.name)
-        recipe = replace(recipe, partition=Partition(2, 2, 0.3), epochs=4, seed=seed)
+        recipe = replace(recipe, partition=Partition(2, 2, 0.3), epochs=self.epochs, seed=seed)
         if planner is not None and not _lays_out(planner, recipe):
             recipe = replace(recipe, partition=Partition(1, 1, 0.3), orders=1, blocks_per_slice=2)
         return replace(recipe, optimizer=AdamW(lr=1e-2, head_lr=3e-2))
@@ -197,11 +198,6 @@ class Trial:
     def workspace(self, seed: int = 0) -> Workspace:
         """A copy of a trained workspace: whatever is done to it, the next copy is as trained."""
         recipe = self.recipe(seed)
-        layout = (
-            recipe.method.replace("/", "-")
-            if ":" not in recipe.method
-            else type(self.method).__name__
-        )
         template = self.folder / "trained" / digest(plain(recipe))[:12]
         if not template.exists():
             self._train(template, recipe, seed)
@@ -214,19 +210,19 @@ class Trial:
         ask = Ask(keys=tuple(keys), near="keep", method=self.name, accept_outage=outage)
         return workspace.request(ask)
 
-    def forget_one(self, seed: int = 0) -> Outcome:
+    def forget_one(self, seed: int = 0, *, replay: bool = False) -> Outcome:
         """Forget the first record trained on, with the method watched."""
         workspace = self.workspace(seed)
         request = self.accept(workspace, [trained_keys(workspace)[0]])
         watched = Watched(self.method, workspace)
-        certificate = workspace.process(request.id, method=watched)
+        certificate = workspace.process(request.id, method=watched, replay=replay)
         request = state.request(workspace.backends, request.id)
         return Outcome(workspace, request, read_statement(certificate.payload), watched.calls[-1])
 
     @cached_property
     def outcome(self) -> Outcome:
-        """``forget_one``, done once for all checks that only look."""
-        return self.forget_one()
+        """``forget_one`` with a replay, done once for all checks that only look."""
+        return self.forget_one(replay=True)
 
     def retrained(self, seed: int) -> Statement:
         """The reference: the same record forgotten by training everything again."""
@@ -238,8 +234,8 @@ class Trial:
         return read_statement(certificate.payload)
 
     def _train(self, template: Path, recipe: Recipe, seed: int) -> None:
-        rows = self.folder / "rows.jsonl"
-        rows.write_text("\n".join(json.dumps(row) for row in trial_rows()))
+        rows = self.folder / f"rows-{self.records}.jsonl"
+        rows.write_text("\n".join(json.dumps(row) for row in trial_rows(self.records)))
         keys = KeyStore(template / "keys")
         for secret in ("workspace", "partition"):
             keys.put(secret, bytes([seed]) * 32)
