@@ -223,7 +223,8 @@ def _withdrawal() -> Iterator[str]:
         f"* From acceptance until no answer can use a record: {found['median_ms']:.1f} ms in the"
         f" median of {found['open_model']['requests']} requests, {found['slowest_ms']:.1f} ms at"
         f" most; a second process sees it after {other['median_ms']:.1f} ms. Retraining one SISA"
-        f" shard on the same data took {shard:.0f} s of CPU; {found['machine']}. {_by(found)}"
+        f" shard on the same data at full size took {shard:.0f} s of CPU; {found['machine']}."
+        f" {_by(found)}"
     )
 
 

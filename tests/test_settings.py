@@ -19,7 +19,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     assert load_settings(tmp_path) == Settings()
-    assert Settings() == Settings(True, True, 0, 1, "local", 365, 30, 0.5, "warning")
+    assert Settings() == Settings(True, True, 0, 1, "local", 365, 30, 0.5)
 
 
 def test_the_file_goes_before_the_defaults(tmp_path: Path) -> None:
@@ -33,15 +33,12 @@ def test_the_environment_goes_before_the_file(
     monkeypatch.setenv("RESCIND_WORKERS", "3")
     monkeypatch.setenv("RESCIND_ENCRYPT", "false")
     monkeypatch.setenv("RESCIND_NEAR_THRESHOLD", "1")
-    monkeypatch.setenv("RESCIND_LOG_LEVEL", "debug")
     settings = load_settings(written(tmp_path, "workers = 2\ndue_days = 7\n"))
-    assert settings == Settings(
-        workers=3, due_days=7, encrypt=False, near_threshold=1.0, log_level="debug"
-    )
+    assert settings == Settings(workers=3, due_days=7, encrypt=False, near_threshold=1.0)
 
 
 def test_what_is_written_is_read_back_and_explained(tmp_path: Path) -> None:
-    settings = Settings(False, False, 2, 3, "inline", 10, 5, 0.75, "info")
+    settings = Settings(False, False, 2, 3, "inline", 10, 5, 0.75)
     path = write_settings(tmp_path, settings)
     assert load_settings(tmp_path) == settings
     text = path.read_text()

@@ -26,7 +26,8 @@ HEAVY = {"torch", "transformers", "peft"}
 MAY_USE_TRAINING = {"methods", "serving"}
 ABOVE = {"cli", "demo", "testing"}  # folders that are no plug-ins and stand on the workspace
 # the command line talks to the workspace; these few it may ask by itself
-CLI_MAY = {"cli", "core", "demo", "workspace", "registry", "settings", "render"}
+CLI_MAY = {"cli", "core", "demo", "workspace", "registry", "settings", "render", "progress"}
+CLI_READS = ("rescind.proofs.verifier", "rescind.proofs.signing", "rescind.data.files")
 LIGHT = {"training/tasks.py", "training/recipes.py"}
 WORKER = "executors/worker.py"  # the outermost loop of a worker hands any error to the caller
 LONGEST = {"workspace.py": 300}
@@ -112,9 +113,9 @@ def the_command_line_asks_the_workspace(file: File) -> Iterator[str]:
     if file.folder != "cli":
         return
     for line, name in imports(file.tree):
-        verifier = name.startswith("rescind.proofs.verifier")
+        reads = name.startswith(CLI_READS)
         known = CLI_MAY | {"", *rescind.__all__}
-        if part(name) not in known and not verifier:
+        if part(name) not in known and not reads:
             yield f"{line}: cli imports {name}"
 
 

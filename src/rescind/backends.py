@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rescind.core.errors import BadParameter
+from rescind.core.errors import BadParameter, UnknownKey
 from rescind.core.protocols import Artifacts, Entry, Executor, Ledger, Signer, Write
 from rescind.executors.inline import InlineExecutor
 from rescind.executors.local import LocalExecutor
-from rescind.proofs.signing import KeySigner, new_private_key
+from rescind.proofs.signing import KeySigner, new_private_key, pem_of
 from rescind.settings import Settings, load_settings, write_settings
 from rescind.storage.artifacts import FolderArtifacts
 from rescind.storage.keys import KeyStore
@@ -48,7 +48,7 @@ def create(folder: Path, settings: Settings | None = None) -> Backends:
     if (folder / DATABASE).exists():
         raise BadParameter(
             f"{folder} already holds a workspace.",
-            do=f"Use it as it is, or choose another folder than {folder}.",
+            do="Use it as it is, or name another folder with --workspace FOLDER.",
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_settings(folder, settings or Settings())
@@ -83,9 +83,25 @@ def open_folder(folder: Path) -> Backends:
     if not (folder / DATABASE).exists():
         raise BadParameter(
             f"{folder} holds no workspace.",
-            do=f"Make one with `rescind init --workspace {folder}`, or name another folder.",
+            do="Make one with `rescind init`, or name its folder with --workspace FOLDER.",
         )
     return connect(folder)
+
+
+def public_key(backends: Backends, key_id: str | None = None) -> tuple[str, bytes]:
+    """Id and PEM of a signer's public key, by default of the one in force.
+
+    Raises:
+        UnknownKey: no signer of this workspace has that key.
+    """
+    name = key_id or str(backends.ledger.get("signer", "current"))
+    public = None if name == "current" else backends.ledger.get("signer", name)
+    if public is None:
+        raise UnknownKey(
+            f"No signer of this workspace has the key {name!r}.",
+            do="Give the key id as `rescind certificate verify` prints it, or leave --key-id out.",
+        )
+    return name, pem_of(bytes.fromhex(public))
 
 
 def add_signer(backends: Backends) -> str:

@@ -42,10 +42,9 @@ def export(b: Backends, folder: Path, recipient: str) -> str:
 
 def back_up(b: Backends, archive: Path) -> Path:
     """One file with everything in it; it holds the records until it is recalled, so it is noted."""
-    made = backup.backup(b.folder, archive)
     everything = frozenset(label for a in b.artifacts.list() for label in a.cells)
-    note(b, f"backup {archive.name}", "whoever keeps the file", everything)
-    return made
+    note(b, f"backup {archive.name}", "whoever keeps the file", everything)  # first, as above
+    return backup.backup(b.folder, archive)
 
 
 def note(b: Backends, what: str, recipient: str, labels: frozenset[str]) -> None:

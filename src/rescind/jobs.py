@@ -162,7 +162,7 @@ class TrainOrder:
 
 
 def snapshot_name(desk: Desk, order: Order, stage: int) -> str:
-    """A name that follows from run, order, layout, and the very records and labels of the prefix."""
+    """A name that follows from run, order, layout, and the records and labels of the prefix."""
     entries = [e for c in order.cells(stage) for e in desk.by_cell.get(str(c), ())]
     labels = [desk.labels.get(str(c), "") for c in order.cells(stage)]
     where = f"{order.shard}-{order.index}-{stage}"

@@ -16,7 +16,6 @@ from rescind.core.certificate import Certificate
 from rescind.core.errors import (
     Busy,
     DamagedArtifact,
-    InsufficientEvidence,
     NoOp,
     NotDeterministic,
     Refused,
@@ -163,7 +162,7 @@ def end(b: Backends, request_id: str, how: str, reason: str) -> Request:
     """Cancel or reject a request that has not been withdrawn; afterwards a hold is all there is.
 
     Raises:
-        InsufficientEvidence: the request is withdrawn and was to be cancelled.
+        Refused: the request is withdrawn and was to be cancelled.
     """
     with b.ledger.claim(request_id):
         request = state.request(b, request_id)
@@ -176,7 +175,7 @@ def end(b: Backends, request_id: str, how: str, reason: str) -> Request:
             b.keys.destroy(f"request/{request_id}")
             return ended
         if how == "cancel":
-            raise InsufficientEvidence(
+            raise Refused(
                 f"Request {request_id} is withdrawn and cannot be cancelled.",
                 "A withdrawal is never undone.",
                 f"Process it, or hold it with `rescind request reject {request_id} --reason ...`.",

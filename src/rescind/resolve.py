@@ -10,7 +10,7 @@ from typing import Literal
 from rescind import rows, state
 from rescind.backends import Backends
 from rescind.core.dataset import Key, ManifestEntry, Record
-from rescind.core.errors import BadData, MissingSource, NoOp, Refused, UnknownKey
+from rescind.core.errors import BadData, BadParameter, MissingSource, NoOp, Refused, UnknownKey
 from rescind.core.request import Goal, Target
 from rescind.data.duplicates import NearDuplicate, exact_duplicates, near_duplicates
 from rescind.data.manifest import subject_hash
@@ -209,8 +209,7 @@ def _draft(
         exact_kept=len(exact),
         searched=records is not None,
     )
-    received = datetime.fromisoformat(ask.received_at) if ask.received_at else datetime.now(UTC)
-    due = ask.due_at or (received + timedelta(days=b.settings.due_days)).isoformat()
+    received, due = _times(ask, b.settings.due_days)
     return Draft(
         ask=ask,
         target=target,
@@ -221,5 +220,32 @@ def _draft(
         exact=exact,
         already=already,
         received_at=received.isoformat(),
-        due_at=due,
+        due_at=due.isoformat(),
     )
+
+
+def _times(ask: Ask, due_days: int) -> tuple[datetime, datetime]:
+    """When the request came in and when it is due; a time without a zone is UTC.
+
+    Raises:
+        BadParameter: no date, a receipt in the future, or a due date before it.
+    """
+    now = datetime.now(UTC)
+    received = _moment(ask.received_at, "received_at") if ask.received_at else now
+    later = received + timedelta(days=due_days)
+    due = _moment(ask.due_at, "due_at") if ask.due_at else later
+    if received > now or due < received:
+        raise BadParameter(
+            f"Received {received.isoformat()}, due {due.isoformat()}, now {now.isoformat()}.",
+            "A request is received before now, and due after that.",
+            "Correct received_at or due_at.",
+        )
+    return received, due
+
+
+def _moment(text: str, name: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadParameter(f"{name} is {text!r}.", "It must be a date like 2026-01-31.") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -334,7 +334,9 @@ def _replay(proof: Proof | None) -> list[Block]:
         if proof.reason
         else []
     )
-    digest: list[Block] = [Paragraph("Digest of the served selection, reached by the replay by itself:")]
+    digest: list[Block] = [
+        Paragraph("Digest of the served selection, reached by the replay by itself:")
+    ]
     weights = [*digest, Command(proof.weights)] if proof.weights else []
     return [*why, Facts(rows), *weights]
 

@@ -36,7 +36,6 @@ class Settings:
     validity_days: int = _about(365, "days until a certificate expires")
     due_days: int = _about(30, "days from receipt until a request is due")
     near_threshold: float = _about(0.5, "similarity from which a record is a near duplicate, 0..1")
-    log_level: Literal["debug", "info", "warning", "error"] = _about("warning", "what is logged")
 
     def __post_init__(self) -> None:
         problems = [

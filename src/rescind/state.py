@@ -101,6 +101,12 @@ def version_by_id(b: Backends, version_id: str) -> ModelVersion:
     return build(ModelVersion, data)
 
 
+def versions(b: Backends) -> tuple[ModelVersion, ...]:
+    """All versions, oldest first."""
+    found = (build(ModelVersion, data) for data in b.ledger.items("version").values())
+    return tuple(sorted(found, key=lambda v: (len(v.id), v.id)))
+
+
 def parts(b: Backends) -> tuple[Snapshot, ...]:
     """All snapshots that may serve, by shard, order and stage."""
     found = [snapshot_from(data) for data in b.ledger.items("part").values()]

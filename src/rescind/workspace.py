@@ -28,17 +28,19 @@ from rescind.core.plan import Plan
 from rescind.core.protocols import Progress, Unlearner
 from rescind.core.report import Report
 from rescind.core.request import Request
-from rescind.core.run import Recipe
+from rescind.core.run import Recipe, Run
 from rescind.core.version import ModelVersion
 from rescind.live import LiveModel
 from rescind.resolve import Ask, Draft
 from rescind.settings import Settings
 from rescind.training.recipes import recipe_from
 
-__all__ = ["Ask", "Draft", "Workspace", "open_workspace"]
+__all__ = ["Ask", "Draft", "Workspace", "new_workspace", "open_workspace", "restore_workspace"]
 
 
-def open_workspace(folder: str | Path, settings: Settings | None = None) -> Workspace:
+def open_workspace(
+    folder: str | Path, settings: Settings | None = None, *, create: bool = True
+) -> Workspace:
     """Open the workspace in a folder, or make one there.
 
     Whatever a crash left half done is finished first: accepted requests are withdrawn before
@@ -47,13 +49,40 @@ def open_workspace(folder: str | Path, settings: Settings | None = None) -> Work
     Args:
         folder: where it lies; ``~`` is expanded.
         settings: for a new workspace; an existing one keeps its own.
+        create: whether to make one where there is none.
+
+    Raises:
+        BadParameter: there is none, and none is to be made.
     """
     path = Path(folder).expanduser().absolute()
-    if not (path / backends.DATABASE).exists():
+    if create and not (path / backends.DATABASE).exists():
         return Workspace(backends.create(path, settings))
-    found = backends.connect(path)
+    found = backends.open_folder(path)
     pipeline.recover(found)
     return Workspace(found)
+
+
+def new_workspace(folder: str | Path, settings: Settings | None = None) -> Workspace:
+    """Make a workspace in a folder.
+
+    Raises:
+        BadParameter: there is one already.
+    """
+    return Workspace(backends.create(Path(folder).expanduser().absolute(), settings))
+
+
+def restore_workspace(
+    archive: str | Path, folder: str | Path, suppressed: str | Path | None
+) -> tuple[Workspace, Request | None]:
+    """Put a backup in place; forget again what a later suppression list names, before it serves.
+
+    Returns:
+        The workspace and the accepted request that forgets again, if there was anything.
+    """
+    path = Path(folder).expanduser().absolute()
+    later = None if suppressed is None else Path(suppressed)
+    found, request = copies.restore(Path(archive), path, later)
+    return Workspace(found), request
 
 
 class Workspace:
@@ -152,6 +181,26 @@ class Workspace:
     def certificate(self, request_id: str) -> Certificate:
         """The certificate of a closed request."""
         return certify.load(self.backends, request_id)
+
+    def certificate_file(self, request_id: str) -> bytes:
+        """The certificate as the file that a stranger receives."""
+        return certify.envelope_bytes(self.certificate(request_id))
+
+    def public_key(self, key_id: str | None = None) -> tuple[str, bytes]:
+        """Id and PEM of a signer's public key, by default of the one in force."""
+        return backends.public_key(self.backends, key_id)
+
+    def run(self) -> Run:
+        """The run behind the model."""
+        return state.run(self.backends)
+
+    def version(self) -> ModelVersion:
+        """The version that serves."""
+        return state.version(self.backends)
+
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """All versions, oldest first."""
+        return state.versions(self.backends)
 
     def rebuild(
         self,

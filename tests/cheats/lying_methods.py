@@ -28,7 +28,8 @@ def orders_of(run: Run) -> tuple[Order, ...]:
 
 def inside(model: ModelHandle) -> Backends:
     """What a method may not touch: the workspace behind its handle."""
-    backends: Any = vars(type(model))["b"].__get__(model)
+    handle = getattr(model, "_handle", model)  # not even the watched one keeps it from this
+    backends: Any = handle.b
     assert isinstance(backends, Backends)
     return backends
 

@@ -158,10 +158,10 @@ def test_such_a_method_does_not_lock_the_workspace(workspace: Workspace) -> None
 
 
 def test_a_second_request_after_a_cheat_forgets_both_records(workspace: Workspace) -> None:
+    keys = trained_keys(workspace)
     first = workspace.request(ask(workspace))
     with pytest.raises(NotDeterministic):
         workspace.process(first.id, method=lying.UsesAnotherSeed())
-    keys = trained_keys(workspace)
     second = workspace.request(Ask(keys=(keys[-1],), near="keep"))
     assert said(workspace.process(first.id, method=S3T())).guarantee == Exact("never_saw")
     assert_honest_method_passes(workspace, second.id)

@@ -146,5 +146,5 @@ def test_who_holds_every_key_can_attest_a_lie_and_it_is_listed_as_attested(
     assert failed_checks(forged) == set()
     found = verify(envelope_bytes(forged))
     assert any(line.startswith("Replay: identical") for line in found.attested)
-    assert not any("replay" in check.detail and check.name == "model" for check in found.checks)
+    assert "replay" not in {check.name for check in found.checks}
     assert any("run the replay again" in line for line in found.not_covered)

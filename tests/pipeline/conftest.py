@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny_workspace
+
 from rescind.core.run import Recipe
 from rescind.serving import ensemble
 from rescind.testing.tiny import tiny_encoder

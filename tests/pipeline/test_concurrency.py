@@ -1,4 +1,4 @@
-"""Several processes at one workspace: nobody's work is lost, and no answer uses a withdrawn part."""
+"""Several processes at one workspace: no work is lost, and no answer uses a withdrawn part."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_kill import in_child
+from tiny_workspace import ROWS, ask, keys_in, kinds, reopened, served, some_key, statement
+
 from rescind import evaluate, state
 from rescind.core.errors import Busy, ErasureIncomplete, StaleVersion
 from rescind.core.guarantee import Exact
@@ -16,8 +19,6 @@ from rescind.live import LiveModel
 from rescind.serving.ensemble import Ensemble
 from rescind.trainer import labels_of
 from rescind.workspace import Workspace, open_workspace
-from test_kill import in_child
-from tiny_workspace import ROWS, ask, keys_in, kinds, reopened, served, some_key, statement
 
 ASKED = [{"text": row["text"]} for row in ROWS[:6]]
 Child = Callable[[Callable[[], object]], "Running"]
@@ -132,7 +133,7 @@ def test_different_requests_at_the_same_time_are_all_kept(
     assert not [s for s in state.parts(b) if labels_of(b, s) & stale]
 
     (tmp_path / "go").unlink()
-    both = [lambda r=r: process_until_done(ws.folder, r.id) for r in requests]  # type: ignore[misc]
+    both = [lambda r=r: process_until_done(ws.folder, r.id) for r in requests]
     assert together(tmp_path, *both) == [True, True]
 
     for request in requests:

@@ -1,4 +1,4 @@
-"""After the close nothing under the workspace's folder holds the record or what was made from it."""
+"""After the close nothing in the workspace holds the record or what was made from it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tiny_workspace import (
+    INLINE,
+    ROWS,
+    ask,
+    keys_in,
+    new_workspace,
+    reopened,
+    some_key,
+    statement,
+    text_of,
+    usable,
+)
+
 from rescind import rows, state
 from rescind.core.errors import (
     BadParameter,
@@ -24,17 +37,6 @@ from rescind.sealing import open_keys
 from rescind.settings import Settings, write_settings
 from rescind.testing.tiny import tiny_recipe, tiny_task
 from rescind.workspace import Workspace, open_workspace
-from tiny_workspace import (
-    INLINE,
-    ROWS,
-    ask,
-    keys_in,
-    new_workspace,
-    reopened,
-    some_key,
-    statement,
-    text_of,
-)
 
 
 def everything_stored(ws: Workspace) -> Iterator[tuple[str, bytes]]:
@@ -180,7 +182,8 @@ def test_an_erasure_does_not_bring_back_what_another_erased_meanwhile(
     """Reading the allow-list and writing the next one is one step for all processes."""
     one, two = some_key(ws, "0.0", "1.0")
     first, second = ws.request(ask(one)), ws.request(ask(two))
-    other, seen = reopened(ws), []
+    other = reopened(ws)
+    seen: list[int] = []
     real, clock = state.allowed, SimpleNamespace(**vars(time))
     clock.monotonic = iter(range(0, 9999, 40)).__next__
 
@@ -253,7 +256,7 @@ def test_training_again_does_not_bring_it_back(
     for workspace in (ws, reopened(ws), copy):
         with pytest.raises(BadParameter, match="One workspace keeps one run"):
             workspace.train(recipe, str(rows_file))
-        assert key not in workspace.keys()
+        assert key not in usable(workspace)
     ws.rebuild(shards=[0])
     said = statement(ws.process(ws.request(ask(*keys_in(ws, "test")[:1])).id))
     assert said.proof.outcome == "identical"

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_workspace import artifacts, ask, copy, kinds, some_key, statement, unrepaired
+
 from rescind import state
 from rescind.core.protocols import Entry
 from rescind.live import LiveModel
@@ -21,7 +23,6 @@ from rescind.storage.artifacts import FolderArtifacts
 from rescind.storage.sql import SqlLedger
 from rescind.trainer import labels_of
 from rescind.workspace import Workspace, open_workspace
-from tiny_workspace import artifacts, ask, copy, kinds, some_key, statement, unrepaired
 
 KILLED = 9
 WITHDRAWING = [
@@ -41,6 +42,7 @@ WITHDRAWING = [
 EDITING = [k for k in WITHDRAWING if k != "withdrawal.timed"]
 EDITING[2] = "records.suppressed"
 STEPS = {"s3t": WITHDRAWING, "sisa": WITHDRAWING, "retrain": EDITING}
+RETRAINS = {(False, "records.suppressed"), (True, "version.released"), (False, "proof.made")}
 HIT = {"s3t": "0.0", "sisa": "0.1", "retrain": "0.0"}
 
 
@@ -162,12 +164,14 @@ def opened_and_withdrawn(folder: Path, method: str) -> Workspace:
 
 
 def moments() -> Iterator[Any]:
-    """Before and after each append; before it only s3t in the quick run, for the time it takes."""
+    """Before and after each append; for the time it takes the quick run leaves some to the slow."""
     for method, steps in STEPS.items():
         for count, kind in enumerate(steps, 1):
-            slow = () if method == "s3t" else (pytest.mark.slow,)
-            yield pytest.param(method, count, True, id=f"{method}-before-{kind}", marks=slow)
-            yield pytest.param(method, count, False, id=f"{method}-after-{kind}")
+            for before in (True, False):
+                quick = method == "s3t" or (method == "sisa" and not before)
+                name = f"{method}-{'before' if before else 'after'}-{kind}"
+                marks = () if quick or (before, kind) in RETRAINS else (pytest.mark.slow,)
+                yield pytest.param(method, count, before, id=name, marks=marks)
 
 
 @pytest.mark.parametrize(("method", "count", "before"), list(moments()))
@@ -196,7 +200,11 @@ def test_killed_at_an_append(
     ]
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "before",
+    [True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=["before", "after"],
+)
 @pytest.mark.parametrize(
     ("name", "count"),
     [("put", 1), ("put", 2), ("_write", 1), ("_publish", 1), ("destroy", 1), ("_finish", 1)],

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rescind import jobs, rows, state, trainer
+from tiny_workspace import (
+    ROWS,
+    ask,
+    keys_in,
+    new_workspace,
+    served,
+    some_key,
+    statement,
+    write_rows,
+)
+
+from rescind import jobs, replay, rows, state
 from rescind.core.canonical import plain
 from rescind.core.errors import DamagedArtifact, NotDeterministic, UnknownKey
 from rescind.core.guarantee import Empirical, Exact
@@ -18,10 +29,10 @@ from rescind.core.run import Snapshot
 from rescind.core.version import weights_digest
 from rescind.methods.retrain import Retrain
 from rescind.storage.artifacts import FolderArtifacts
+from rescind.testing.tiny import tiny_recipe, tiny_task
 from rescind.training import determinism
 from rescind.training.snapshots import from_bytes, to_bytes
 from rescind.workspace import Workspace
-from tiny_workspace import ROWS, ask, keys_in, served, some_key, statement, write_rows
 
 Make = Callable[..., Workspace]
 
@@ -137,7 +148,7 @@ def test_an_empirical_past_does_not_taint_a_later_replay(ws: Workspace) -> None:
 # --- what a replay catches
 
 
-def survivor(ws: Workspace, request_id: str) -> Snapshot:
+def survivor(ws: Workspace) -> Snapshot:
     return state.parts(ws.backends)[0]
 
 
@@ -152,7 +163,7 @@ def check_nothing_is_certified(ws: Workspace, request_id: str, error: type[Excep
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
 def test_a_flipped_bit_on_disk(place: str, ws: Workspace) -> None:
     request = ws.request(ask(*some_key(ws, "0.0")))
-    address = ws.backends.artifacts.find(survivor(ws, request.id).name).address  # type: ignore[union-attr]
+    address = ws.backends.artifacts.find(survivor(ws).name).address  # type: ignore[union-attr]
     path = ws.folder / "artifacts" / address[:2] / address
     data = bytearray(path.read_bytes())
     data[{"first": 0, "middle": len(data) // 2, "last": -1}[place]] ^= 1
@@ -169,18 +180,12 @@ def replace_snapshot(ws: Workspace, part: Snapshot, data: bytes, digest: str) ->
     ws.backends.ledger.append(Entry("x", writes=(Write("part", part.name, plain(changed)),)))
 
 
-def digest_of(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
-
-
 def test_a_weight_that_was_changed_with_all_the_keys(ws: Workspace) -> None:
-    part = survivor(ws, "")
+    part = survivor(ws)
     tensors = from_bytes(ws.backends.artifacts.get(part.name))
     tensors["head.bias"][0] += 1e-6
     data = to_bytes(tensors)
-    replace_snapshot(ws, part, data, digest_of(data))
+    replace_snapshot(ws, part, data, hashlib.sha256(data).hexdigest())
     request = ws.request(ask(*keys_in(ws, "test")[:1]))
     check_nothing_is_certified(ws, request.id, NotDeterministic)
 
@@ -198,7 +203,7 @@ def test_a_snapshot_that_was_trained_on_one_more_record_than_its_label_says(
         return tuple(e for e in listed if e in real(b) or e.key == sneaks)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.state, "allowed", with_one_of_them)
+        patch.setattr(state, "allowed", with_one_of_them)
         patch.setattr("rescind.replay.surviving", lambda b, run: rows.read(b, real(b), run.source))
         with pytest.raises(NotDeterministic):
             ws.process(request.id, method=Retrain())
@@ -252,8 +257,6 @@ def test_it_reads_no_cache_at_all(ws: Workspace, monkeypatch: pytest.MonkeyPatch
             patch.setattr(FolderArtifacts, "get", get)
             return replay_real(*arguments)
 
-    from rescind import replay
-
     replay_real = replay.replay
     monkeypatch.setattr(replay, "replay", prove_only)
     ws.process(request.id)
@@ -290,9 +293,6 @@ def test_it_is_what_training_without_the_records_gives(
     method: str, make: Make, tmp_path: Path, encoder: Path
 ) -> None:
     """Oracle: a workspace that never had the record trains to the same bytes."""
-    from rescind.testing.tiny import tiny_recipe, tiny_task
-    from tiny_workspace import new_workspace
-
     ws = make(method)
     [key] = some_key(ws, "0.0")
     [record] = ws.resolve(ask(key)).shown
@@ -302,4 +302,3 @@ def test_it_is_what_training_without_the_records_gives(
     never = new_workspace(tmp_path / "never")
     never.train(tiny_recipe(tiny_task(encoder), method), str(without))
     assert bytes_of(never) == bytes_of(ws)
-    assert json.dumps(plain(served(never)[0].slices)) == json.dumps(plain(served(ws)[0].slices))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tiny_workspace import ask, keys_in, some_key, text_of
+
 from rescind import state
 from rescind.core.canonical import digest
 from rescind.core.errors import RescindError, UnknownKey
@@ -16,7 +18,6 @@ from rescind.core.version import selection
 from rescind.render import to_html, to_markdown
 from rescind.resolve import Ask
 from rescind.workspace import Workspace
-from tiny_workspace import ask, keys_in, some_key, text_of
 
 Condition = Callable[[Workspace, str, pytest.MonkeyPatch], Request]
 

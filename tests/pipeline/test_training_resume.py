@@ -6,18 +6,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_kill import KILLED, dying, in_child
+from tiny_workspace import INLINE, artifacts, fixed_secrets, new_workspace
+
 from rescind import backends, state
 from rescind.core.errors import BadParameter, RescindError
+from rescind.core.lineage import ArtifactKind
 from rescind.core.run import Snapshot
 from rescind.settings import Settings
 from rescind.storage.artifacts import FolderArtifacts
 from rescind.testing.tiny import tiny_recipe, tiny_task
-from rescind.training import stages
+from rescind.training import loop, stages
 from rescind.workspace import Workspace, open_workspace
-from test_kill import KILLED, dying, in_child
-from tiny_workspace import INLINE, artifacts, fixed_secrets, new_workspace
 
 STAGES = 8  # 2 shards x 2 orders x 2 stages
 
@@ -49,7 +52,7 @@ def kill_after(folder: Path, encoder: Path, source: Path, finished: int) -> None
         ws = open_workspace(folder)
         real, snapshot = FolderArtifacts.put, dying(FolderArtifacts.put, finished + 1, True)
 
-        def put(self: FolderArtifacts, name: str, kind: str, *rest: object) -> object:
+        def put(self: FolderArtifacts, name: str, kind: ArtifactKind, *rest: Any) -> Any:
             chosen = snapshot if kind == "snapshot" else real
             return chosen(self, name, kind, *rest)
 
@@ -71,8 +74,13 @@ def test_only_what_is_missing_is_trained_again(
     ws = new_workspace(tmp_path / "killed")
     kill_after(ws.folder, encoder, rows_file, finished)
     assert len(snapshots(ws.folder)) == finished
-    real, fits = stages.fit, []
-    monkeypatch.setattr(stages, "fit", lambda *a: (fits.append(1), real(*a))[1])
+    real, fits = loop.fit, []
+
+    def counted(*arguments: Any) -> None:
+        fits.append(1)
+        real(*arguments)
+
+    monkeypatch.setattr(stages, "fit", counted)
 
     again = open_workspace(ws.folder)
     train(again, encoder, rows_file)
@@ -121,12 +129,12 @@ def test_a_job_that_fails_leaves_a_workspace_that_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ws = new_workspace(tmp_path / "failed", INLINE)
-    real, calls = stages.fit, iter(range(100))
+    real, calls = loop.fit, iter(range(100))
 
-    def fit(*arguments: object) -> object:
+    def fit(*arguments: Any) -> None:
         if next(calls) == 3:
             raise RescindError("The power went.")
-        return real(*arguments)  # type: ignore[arg-type]
+        real(*arguments)
 
     monkeypatch.setattr(stages, "fit", fit)
     with pytest.raises(RescindError, match="power"):

@@ -58,6 +58,10 @@ def keys_in(ws: Workspace, *cells: str) -> list[Key]:
     return [e.key for cell in cells for e in found if e.cell == cell]
 
 
+def usable(ws: Workspace) -> set[Key]:
+    return set(ws.keys())
+
+
 def some_key(ws: Workspace, *cells: str) -> tuple[Key, ...]:
     """The first key of each cell."""
     return tuple(keys_in(ws, cell)[0] for cell in cells)

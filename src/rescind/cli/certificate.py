@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescind.cli.opening import certificate_file, opened, public_key_in, public_key_of, read
+from rescind.cli.opening import opened, public_key_in, read
 from rescind.cli.options import HERE, AsJson, Out, RequestId, WorkspaceFolder, moment, write
 from rescind.cli.output import emit
 from rescind.core.errors import BadParameter
@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Certificates.")
 @app.command()
 def show(request: RequestId, workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
     """Show what the certificate of a request says."""
-    found = read(certificate_file(opened(workspace), request))
+    found = read(opened(workspace).certificate_file(request))
     emit(as_json, found.statement, lambda: _statement_lines(found))
 
 
@@ -32,7 +32,7 @@ def export(
     request: RequestId, out: Out, workspace: WorkspaceFolder = HERE, as_json: AsJson = False
 ) -> None:
     """Write the certificate of a request as the file that a stranger can check."""
-    written = write(out, certificate_file(opened(workspace), request))
+    written = write(out, opened(workspace).certificate_file(request))
     emit(as_json, {"certificate": str(written)}, lambda: [f"Written to {written}."])
 
 
@@ -47,8 +47,8 @@ def key(
     as_json: AsJson = False,
 ) -> None:
     """Write the public key by which certificates are checked; publish it."""
-    name, public = public_key_of(opened(workspace), key_id)
-    written = write(out, _pem(public))
+    name, pem = opened(workspace).public_key(key_id)
+    written = write(out, pem)
     found = {"key": str(written), "key_id": name}
     emit(as_json, found, lambda: [f"Public key {found['key_id']} written to {written}."])
 
@@ -98,14 +98,6 @@ def _bytes(path: Path, what: str) -> bytes:
     if not path.is_file():
         raise BadParameter(f"There is no {what} file {path}.", do="Check the path.")
     return path.read_bytes()
-
-
-def _pem(public: bytes) -> bytes:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    found = Ed25519PublicKey.from_public_bytes(public)
-    return found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _statement_lines(found: Verification) -> Iterator[str]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescind.cli.opening import DATABASE, opened, opened_or_new, rows_in, run_of, versions_of
+from rescind.cli.opening import opened, rows_in
 from rescind.cli.options import HERE, AsJson, WorkspaceFolder
 from rescind.cli.output import emit, table
-from rescind.core.errors import BadData, BadParameter, UnsupportedModel
+from rescind.core.errors import BadData, UnsupportedModel
 from rescind.settings import WORKSPACE
 
 if TYPE_CHECKING:
@@ -22,13 +22,9 @@ listing = typer.Typer(no_args_is_help=True, help="What there is: methods, models
 
 def init(workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
     """Make a workspace; its settings are in rescind.toml, each with a comment."""
-    folder = workspace.expanduser().absolute()
-    if (folder / DATABASE).exists():
-        raise BadParameter(
-            f"{folder} already holds a workspace.",
-            do="Use it as it is, or name another folder with --workspace FOLDER.",
-        )
-    made = opened_or_new(folder).folder
+    from rescind.workspace import new_workspace
+
+    made = new_workspace(workspace).folder
     lines = [f"Workspace made in {made}.", "Next: `rescind train RECIPE.toml`, or `rescind demo`."]
     emit(as_json, {"workspace": str(made)}, lambda: lines)
 
@@ -62,7 +58,7 @@ def predict(
     if bool(texts) == (file is not None):
         raise typer.BadParameter("Give either texts or --from FILE.")
     ws = opened(workspace)
-    column = _text_column(run_of(ws))
+    column = _text_column(ws.run())
     rows = [{column: text} for text in texts or ()] if file is None else _rows(file, column)
     answers = ws.predict(rows)
     found = [{column: row[column], **answer} for row, answer in zip(rows, answers, strict=True)]
@@ -117,7 +113,8 @@ def methods(as_json: AsJson = False) -> None:
 @listing.command()
 def models(workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
     """List the versions of the model, oldest first, and which of them serves."""
-    versions, serving = versions_of(opened(workspace))
+    ws = opened(workspace)
+    versions, serving = ws.versions(), ws.version().id
     head = ["version", "serves", "parent", "request", "guarantee", "weights"]
     rows = [
         (v.id, "yes" if v.id == serving else "", v.parent, v.request, v.guarantee.kind, v.weights)

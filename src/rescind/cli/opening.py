@@ -1,21 +1,15 @@
-"""Open the workspace that a command works on, and read from it what has no call of its own."""
+"""Open what a command works on: a workspace, a backup, a certificate, a file of rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rescind.core.errors import BadParameter, UnknownKey
-
 if TYPE_CHECKING:
     from rescind.core.dataset import Row
     from rescind.core.request import Request
-    from rescind.core.run import Run
-    from rescind.core.version import ModelVersion
     from rescind.proofs.verifier import Verification
     from rescind.workspace import Workspace
-
-DATABASE = "rescind.db"
 
 
 def opened(folder: Path) -> Workspace:
@@ -24,12 +18,9 @@ def opened(folder: Path) -> Workspace:
     Raises:
         BadParameter: there is none.
     """
-    if not (folder.expanduser() / DATABASE).exists():
-        raise BadParameter(
-            f"{folder.expanduser().absolute()} holds no workspace.",
-            do="Make one with `rescind init`, or name its folder with --workspace FOLDER.",
-        )
-    return opened_or_new(folder)
+    from rescind.workspace import open_workspace
+
+    return open_workspace(folder, create=False)
 
 
 def opened_or_new(folder: Path) -> Workspace:
@@ -37,46 +28,6 @@ def opened_or_new(folder: Path) -> Workspace:
     from rescind.workspace import open_workspace
 
     return open_workspace(folder)
-
-
-def run_of(ws: Workspace) -> Run:
-    """The run behind the model."""
-    from rescind import state
-
-    return state.run(ws.backends)
-
-
-def versions_of(ws: Workspace) -> tuple[tuple[ModelVersion, ...], str]:
-    """All versions, oldest first, and the id of the one that serves."""
-    from rescind import state
-
-    state.run(ws.backends)
-    names = sorted(ws.backends.ledger.items("version"), key=lambda name: (len(name), name))
-    found = tuple(state.version_by_id(ws.backends, name) for name in names)
-    return found, state.version(ws.backends).id
-
-
-def public_key_of(ws: Workspace, key_id: str | None) -> tuple[str, bytes]:
-    """Id and raw public key of a signer, by default of the one in force.
-
-    Raises:
-        UnknownKey: no signer of this workspace has that key.
-    """
-    name = key_id or str(ws.backends.ledger.get("signer", "current"))
-    public = None if name == "current" else ws.backends.ledger.get("signer", name)
-    if public is None:
-        raise UnknownKey(
-            f"No signer of this workspace has the key {name!r}.",
-            do="Give the key id as `rescind certificate verify` prints it, or leave --key-id out.",
-        )
-    return name, bytes.fromhex(public)
-
-
-def certificate_file(ws: Workspace, request: str) -> bytes:
-    """The certificate of a request as the file that a stranger receives."""
-    from rescind.certify import envelope_bytes
-
-    return envelope_bytes(ws.certificate(request))
 
 
 def read(certificate: bytes) -> Verification:
@@ -95,9 +46,9 @@ def read(certificate: bytes) -> Verification:
 
 def restored(archive: Path, folder: Path, suppressed: Path | None) -> Request | None:
     """Put a backup in place; the request, if any, that forgets again what came after it."""
-    from rescind import copies
+    from rescind.workspace import restore_workspace
 
-    return copies.restore(archive, folder.expanduser().absolute(), suppressed)[1]
+    return restore_workspace(archive, folder, suppressed)[1]
 
 
 def rows_in(file: Path) -> list[Row]:

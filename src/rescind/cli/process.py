@@ -12,7 +12,7 @@ import typer
 
 from rescind.cli.asking import agree
 from rescind.cli.failures import as_plain, code_of, tell
-from rescind.cli.opening import certificate_file, opened, read, run_of
+from rescind.cli.opening import opened, read
 from rescind.cli.options import HERE, AsJson, Method, Outage, WorkspaceFolder, Yes, write
 from rescind.cli.output import emit, table
 from rescind.core.errors import BadParameter, RescindError
@@ -127,7 +127,7 @@ def _one(ws: Workspace, request: Request, how: How) -> Verification:
             accept_outage=how.accept_outage,
             progress=progress,
         )
-    file = certificate_file(ws, request.id)
+    file = ws.certificate_file(request.id)
     if how.out is not None:
         write(how.out / f"certificate-{request.id}.json", file)
     return read(file)
@@ -144,7 +144,7 @@ def _method(ws: Workspace, request: Request, how: How) -> Unlearner | None:
 
     if request.status in FINAL:
         return None
-    name = how.method or request.method or run_of(ws).recipe.method
+    name = how.method or request.method or ws.run().recipe.method
     method: Unlearner = Registry("rescind.methods").make(name, how.settings)
     settled = how.yes or isinstance(method, Withdrawer) or request.status in UNLEARNED
     question = f"Request {request.id}: {name} edits weights. Release its model after the evidence?"

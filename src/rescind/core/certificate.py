@@ -20,9 +20,9 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 class Statement:
     """All that a certificate says. ``scope`` lists what it does not cover.
 
-    ``original``, ``unlearned`` and ``run`` are SHA-256 digests; ``unchanged`` says why the first two
-    are equal where they are: no served snapshot had used the records; ``ledger_head`` and ``ledger_seq``
-    name the last entry before signing, so that erasure provably came before it.
+    ``original``, ``unlearned`` and ``run`` are SHA-256 digests; ``unchanged`` says why the first
+    two are equal where they are: no served snapshot had used the records. ``ledger_head`` and
+    ``ledger_seq`` name the last entry before signing, so that erasure provably came before it.
     """
 
     request: str

@@ -13,12 +13,11 @@ import warnings
 from pathlib import Path
 
 from rescind import state
-from rescind.certify import envelope_bytes
 from rescind.demo import requests, setting
 from rescind.demo.requests import Result, Scene
 from rescind.demo.tell import closing_words, say, sections, title
 from rescind.progress import Bars
-from rescind.proofs.signing import load_public, public_pem
+from rescind.proofs.signing import load_public
 from rescind.proofs.verifier import verify
 from rescind.render import to_html, to_markdown
 from rescind.workspace import Workspace, open_workspace
@@ -96,10 +95,9 @@ def _played(parent: Workspace, folder: Path, name: str, scene: Scene, bars: Bars
 def _leave(folder: Path, results: Result) -> None:
     """Write certificate, public key, report and, last of all, the mark that the demo is done."""
     ws = open_workspace(folder / "fork-person")
-    b, request = ws.backends, results["person"]["request"]
-    current = b.ledger.get("signer", "current")
-    (folder / "certificate.json").write_bytes(envelope_bytes(ws.certificate(request)))
-    (folder / "signer.pem").write_bytes(public_pem(b.keys.get(f"signing/{current}")))
+    request = results["person"]["request"]
+    (folder / "certificate.json").write_bytes(ws.certificate_file(request))
+    (folder / "signer.pem").write_bytes(ws.public_key()[1])
     report, extra = ws.report(request), sections(results)
     (folder / "report.html").write_text(to_html(report, extra), encoding="utf-8")
     (folder / "report.md").write_text(to_markdown(report, extra), encoding="utf-8")

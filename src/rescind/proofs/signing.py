@@ -75,8 +75,13 @@ def key_id(public: bytes) -> str:
 
 def public_pem(private: bytes) -> bytes:
     """The file to publish: SubjectPublicKeyInfo in PEM of the public half of a raw private key."""
-    public = Ed25519PrivateKey.from_private_bytes(private).public_key()
-    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem_of(Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw())
+
+
+def pem_of(public: bytes) -> bytes:
+    """The same for a raw public key."""
+    found = Ed25519PublicKey.from_public_bytes(public)
+    return found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def load_public(pem: bytes) -> bytes:

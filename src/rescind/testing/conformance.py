@@ -116,8 +116,11 @@ def parameters_are_plain_fields(trial: Trial) -> None:
 
 def parameters_survive_json(trial: Trial) -> None:
     """Parameters are written down with a version and come back equal."""
-    again = build(type(trial.method), json.loads(dumps(trial.method)))
     here = "parameters_survive_json"
+    try:
+        again = build(type(trial.method), json.loads(dumps(trial.method)))
+    except (TypeError, ValueError) as error:
+        raise NotConforming(here, f"{trial.method} cannot be written as JSON: {error}") from error
     _demand(again == trial.method, here, f"{trial.method} came back from JSON as {again}.")
 
 

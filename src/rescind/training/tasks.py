@@ -6,6 +6,7 @@ import difflib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rescind.core.dataset import Row
@@ -34,6 +35,11 @@ class TextClassification:
     text: str = "text"
     label: str = "label"
     kind: Literal["text_classification"] = "text_classification"
+
+    def __post_init__(self) -> None:
+        """A folder is kept as an absolute path: a replay may start anywhere."""
+        if Path(self.encoder).is_dir():
+            object.__setattr__(self, "encoder", str(Path(self.encoder).absolute()))
 
     def check(self, rows: Sequence[Row]) -> None:
         """Look at every row and at the declared labels.
