@@ -42,6 +42,7 @@ def export(b: Backends, folder: Path, recipient: str) -> str:
 
 def back_up(b: Backends, archive: Path) -> Path:
     """One file with everything in it; it holds the records until it is recalled, so it is noted."""
+    backup.check_ends(b.folder, archive)
     everything = frozenset(label for a in b.artifacts.list() for label in a.cells)
     note(b, f"backup {archive.name}", "whoever keeps the file", everything)  # first, as above
     return backup.backup(b.folder, archive)

@@ -28,7 +28,7 @@ def orders_of(run: Run) -> tuple[Order, ...]:
 
 def inside(model: ModelHandle) -> Backends:
     """What a method may not touch: the workspace behind its handle."""
-    handle = getattr(model, "_handle", model)  # not even the watched one keeps it from this
+    handle: Any = getattr(model, "_handle", model)  # not even the watched one keeps it from this
     backends: Any = handle.b
     assert isinstance(backends, Backends)
     return backends

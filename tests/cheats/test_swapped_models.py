@@ -11,7 +11,7 @@ import lying_methods as lying
 import pytest
 from outsider import ROW, ask, failed_checks
 
-from rescind import certify, pipeline, state
+from rescind import certify, state, steps
 from rescind.core.canonical import dumps
 from rescind.core.certificate import Certificate
 from rescind.core.errors import DamagedArtifact, LedgerInconsistent, RescindError
@@ -64,7 +64,7 @@ SWAPS: list[tuple[Callable[[Workspace], None], type[RescindError]]] = [
 
 def swap_before(monkeypatch: pytest.MonkeyPatch, step: str, swap: Callable[[], None]) -> None:
     """Have the swap take place right before a step of the pipeline."""
-    module = certify if step == "certify" else pipeline.steps
+    module = certify if step == "certify" else steps
     honest = getattr(module, step)
 
     def swapped(*arguments: object) -> object:

@@ -136,6 +136,6 @@ def test_cancel_refuses_what_is_withdrawn(fresh: Place) -> None:
     request = parsed("request", "add", "--key", "r7", "--yes", *fresh.at)["request"]["id"]
     before = frozen(fresh.folder)
     done = rescind("request", "cancel", request, *fresh.at)
-    assert done.exit_code == 4
+    assert done.exit_code == 1
     assert "A withdrawal is never undone." in done.stderr
     assert frozen(fresh.folder) == before

@@ -34,6 +34,17 @@ class Lazy:
     def unlearn(self, model, split, run):
         return None
 """
+SILENT = """
+from collections.abc import Callable
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Silent:
+    score: Callable[[int], float] = float
+
+    def unlearn(self, model, split, run):
+        return None
+"""
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-method.md"
 
 
@@ -74,10 +85,23 @@ def test_check_unlearner_names_every_check_that_failed(
     assert all(name in str(caught.value) for name in quick)
 
 
+def option(folder: Path, name: str) -> tuple[int, str]:
+    """Two checks that train nothing, by the option and nothing else."""
+    command = [sys.executable, "-m", "pytest", "-q", "--rescind-method", name, "-k", "parameters"]
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return found.returncode, found.stdout + found.stderr
+
+
 def test_the_option_runs_the_checks_of_a_file(tmp_path: Path) -> None:
-    """A class that is no frozen dataclass is refused before anything is trained."""
+    (tmp_path / "silent.py").write_text(SILENT)
+    code, said = option(tmp_path, "silent.py:Silent")
+    assert code == 1
+    assert "1 failed, 1 passed" in said
+    assert "parameters_survive_json: Silent(" in said
+
+
+def test_the_option_refuses_what_is_no_method(tmp_path: Path) -> None:
     (tmp_path / "lazy.py").write_text(LAZY)
-    command = [sys.executable, "-m", "pytest", "-q", "--rescind-method", "lazy.py:Lazy"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert found.returncode != 0
-    assert "lazy.py:Lazy is not a frozen dataclass" in found.stdout + found.stderr
+    code, said = option(tmp_path, "lazy.py:Lazy")
+    assert code not in (0, 1)
+    assert "lazy.py:Lazy is not a frozen dataclass" in said

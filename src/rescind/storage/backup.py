@@ -58,7 +58,7 @@ def backup(workspace: str | Path, archive: str | Path) -> Path:
         StorageFailed: the disk is full or read-only; nothing is left there.
     """
     folder, target = Path(workspace), Path(archive)
-    _check_ends(folder, target)
+    check_ends(folder, target)
     make_folder(target.parent)
     with (
         locked(folder / ARTIFACTS / LOCK),
@@ -114,7 +114,12 @@ def suppressed_in(ledger: Ledger) -> set[str]:
     return set(ledger.items(SUPPRESSED))
 
 
-def _check_ends(folder: Path, target: Path) -> None:
+def check_ends(folder: Path, target: Path) -> None:
+    """Refuse a backup of nothing, or over something, before anything is written or noted.
+
+    Raises:
+        BadParameter: no workspace is there, or the archive exists already.
+    """
     if not (folder / DATABASE).is_file():
         raise BadParameter(
             f"{folder} is no workspace.",
