@@ -30,6 +30,7 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	for each in tests/*/conftest.py; do $(BIN)/mypy $$each || exit 1; done
 	$(TEST_ENV) $(BIN)/python -m pytest -q tests/test_shape.py tests/test_docs.py
 
 clean:
