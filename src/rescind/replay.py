@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rescind import methods_of, rows, state
+from rescind import rows, state
 from rescind.backends import Backends, connect
 from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Record
@@ -164,14 +164,15 @@ def _identical(
 
 
 def _complete(run: Run, parts: Sequence[Snapshot]) -> bool:
-    """Whether the stages of all planned orders are there and no other: what a retraining gives."""
-    have = {(p.shard, p.order, p.slices, p.blocks) for p in parts}
-    planned = methods_of.orders(run.recipe, run.blocks)
-    return have == {
-        (o.shard, o.index, o.slices[: i + 1], o.blocks[: i + 1])
-        for o in planned
-        for i in range(len(o.slices))
-    }
+    """Whether all stages that the run was laid out with are there and no other.
+
+    That is what a retraining gives. The layout is the recorded one: a method is not asked again.
+    """
+    return _layout(parts) == _layout(run.checkpoints)
+
+
+def _layout(parts: Sequence[Snapshot]) -> set[tuple[object, ...]]:
+    return {(p.shard, p.order, p.slices) for p in parts}
 
 
 def _other_environment(b: Backends, run: Run) -> str:

@@ -19,6 +19,7 @@ from rescind.core.errors import (
 )
 from rescind.core.guarantee import Empirical, Exact, Guarantee
 from rescind.core.protocols import Unlearner
+from rescind.core.run import Order
 from rescind.methods.s3t import S3T
 from rescind.resolve import Ask
 from rescind.testing.trial import trained_keys
@@ -120,6 +121,18 @@ def test_a_claim_is_lowered_to_what_the_replay_carries(
     certificate = workspace.process(request.id, method=method)
     assert said(certificate).guarantee == carried
     assert state.version(workspace.backends).guarantee == carried
+
+
+def test_a_layout_that_shrinks_with_the_cuts_earns_no_stronger_claim(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that lays out is asked for its orders once, before any request, not afterwards."""
+    request = workspace.request(ask(workspace))
+    longest = {(p.shard, p.order): p for p in state.parts(workspace.backends)}
+    left = tuple(Order(p.shard, p.order, p.slices, p.blocks) for p in longest.values())
+    monkeypatch.setattr(S3T, "orders", lambda self, recipe, n_blocks: left)
+    certificate = workspace.process(request.id, method=lying.ClaimsRetraining())
+    assert said(certificate).guarantee == Exact("never_saw")
 
 
 @pytest.mark.parametrize("replay", [True, False])

@@ -23,18 +23,17 @@ SYSTEMS = {
 def stored_sections() -> tuple[Section, ...]:
     """Accuracy of S3T beside plain LoRA and SISA, at demo size and at full size."""
     folder = files("rescind.demo")
-    found = (folder / f"accuracy_{size}.json" for size in ("demo", "full"))
-    return tuple(_section(json.loads(f.read_text())) for f in found if f.is_file())
+    found = ((size, folder / f"accuracy_{size}.json") for size in ("demo", "full"))
+    return tuple(_section(size, json.loads(f.read_text())) for size, f in found if f.is_file())
 
 
-def _section(stored: Mapping[str, Any]) -> Section:
-    size = f"{stored['size']} size, stored"
+def _section(size: str, stored: Mapping[str, Any]) -> Section:
     note = (
         "Not measured by this run: from the stored benchmark, made with"
         f" `{stored['command']}` on the full training set."
     )
     return Section(
-        f"Beside plain LoRA and SISA ({size})",
+        f"Beside plain LoRA and SISA ({size} size, stored)",
         (Paragraph(note), _everything(stored), _slices(stored), _stream(stored)),
     )
 
