@@ -172,7 +172,7 @@ def _complete(run: Run, parts: Sequence[Snapshot]) -> bool:
 
 
 def _layout(parts: Sequence[Snapshot]) -> set[tuple[object, ...]]:
-    return {(p.shard, p.order, p.slices) for p in parts}
+    return {(p.shard, p.order, p.slices, p.blocks) for p in parts}
 
 
 def _other_environment(b: Backends, run: Run) -> str:

@@ -20,7 +20,7 @@ from tiny_workspace import (
     write_rows,
 )
 
-from rescind import jobs, replay, rows, state
+from rescind import jobs, pipeline, replay, rows, state
 from rescind.core.canonical import plain
 from rescind.core.errors import DamagedArtifact, NotDeterministic, UnknownKey
 from rescind.core.guarantee import Empirical, Exact
@@ -188,6 +188,19 @@ def test_a_weight_that_was_changed_with_all_the_keys(ws: Workspace) -> None:
     replace_snapshot(ws, part, data, hashlib.sha256(data).hexdigest())
     request = ws.request(ask(*keys_in(ws, "test")[:1]))
     check_nothing_is_certified(ws, request.id, NotDeterministic)
+
+
+def test_bytes_that_were_replaced_while_the_ledger_was_not(ws: Workspace) -> None:
+    part = survivor(ws)
+    artifact = ws.backends.artifacts.find(part.name)
+    assert artifact is not None
+    tensors = from_bytes(ws.backends.artifacts.get(part.name))
+    tensors["head.bias"][0] += 1e-6
+    ws.backends.artifacts.put(part.name, "snapshot", to_bytes(tensors), artifact.cells)
+    with pytest.raises(NotDeterministic):
+        replay.replay(ws.backends, state.parts(ws.backends), pipeline.silent)
+    request = ws.request(ask(*keys_in(ws, "test")[:1]))
+    check_nothing_is_certified(ws, request.id, DamagedArtifact)
 
 
 def test_a_snapshot_that_was_trained_on_one_more_record_than_its_label_says(

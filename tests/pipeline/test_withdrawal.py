@@ -15,7 +15,6 @@ from rescind.core.errors import (
     BadParameter,
     ErasureIncomplete,
     Exhausted,
-    InsufficientEvidence,
     NoOp,
     Refused,
     RescindError,
@@ -352,7 +351,7 @@ def test_before_its_withdrawal_a_request_can_end(how: str, ws: Workspace) -> Non
 
 def test_after_its_withdrawal_it_cannot_be_cancelled(ws: Workspace) -> None:
     request = ws.request(ask(*some_key(ws, "0.0")))
-    with pytest.raises(InsufficientEvidence, match="never undone"):
+    with pytest.raises(Refused, match="never undone"):
         ws.cancel(request.id)
     assert state.request(ws.backends, request.id).status == "withdrawn"
 
