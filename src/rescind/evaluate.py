@@ -35,10 +35,14 @@ def before_and_after(
 ) -> tuple[Evaluation, Evaluation]:
     """Both versions on the same test records: accuracy, its change, and how often they agree.
 
+    A side that serves nothing has no measurements.
+
     Raises:
-        InsufficientEvidence: no test record is left, or no snapshot to answer with.
+        InsufficientEvidence: no test record is left, and something is served still.
     """
     run, test = state.run(b), _test(b)
+    if not test and not after:
+        return Evaluation(versions[0], ()), Evaluation(versions[1], ())
     if not test:
         raise InsufficientEvidence(
             "No test record is left.",
@@ -46,16 +50,17 @@ def before_and_after(
             "Train again with more data or a larger test_share.",
         )
     score_all(b, run, (*before, *after), progress)
-    first = accuracy("test_accuracy", versions[0], _right(b, run, before, test), "none")
-    if not after:
-        return Evaluation(versions[0], (first,)), Evaluation(versions[1], ())
-    old, new = _right(b, run, before, test), _right(b, run, after, test)
-    measured = (
-        accuracy("test_accuracy", versions[1], new, "original"),
-        change("accuracy_change", versions[1], old, new),
-        agreement("agreement", versions[1], _answers(b, run, before), _answers(b, run, after)),
-    )
-    return Evaluation(versions[0], (first,)), Evaluation(versions[1], measured)
+    old = _right(b, run, before, test) if before else []
+    new = _right(b, run, after, test) if after else []
+    first = (accuracy("test_accuracy", versions[0], old, "none"),) if old else ()
+    measured = (accuracy("test_accuracy", versions[1], new, "original"),) if new else ()
+    if old and new:
+        told = _answers(b, run, before), _answers(b, run, after)
+        measured += (
+            change("accuracy_change", versions[1], old, new),
+            agreement("agreement", versions[1], *told),
+        )
+    return Evaluation(versions[0], first), Evaluation(versions[1], measured)
 
 
 def by_length(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from tiny_workspace import ROWS, ask, keys_in, kinds, reopened, served, some_key, statement
+from tiny_workspace import ROWS, ask, keys_in, kinds, reopened, served, some_key, statement, usable
 
 from rescind import methods_of, state
 from rescind.core.dataset import Split
@@ -215,6 +215,19 @@ def test_an_accepted_outage_a_rebuild_and_the_certificate_after_it(ws: Workspace
     later = statement(ws.process(ws.request(ask(*some_key(ws, "0.0"))).id))
     assert (later.proof.outcome, later.proof.compared) == ("identical", 5)
     assert later.guarantee == Exact("never_saw")
+
+
+def test_every_single_record_can_be_forgotten_and_certified(ws: Workspace) -> None:
+    request = ws.request(ask(*ws.keys(), outage=True))
+    said = statement(ws.process(request.id))
+    assert (usable(ws), served(ws), said.measurements) == (set(), (), ())
+    assert ws.remaining() == {}
+
+
+def test_a_request_after_the_outage_has_nothing_to_compare_with(ws: Workspace) -> None:
+    ws.process(ws.request(ask(*some_key(ws, *ALL), outage=True)).id)
+    said = statement(ws.process(ws.request(ask(*some_key(ws, "0.0"), outage=True)).id))
+    assert (said.unchanged, said.measurements) == ("not_served", ())
 
 
 def test_the_outage_may_be_accepted_with_the_request(ws: Workspace) -> None:
