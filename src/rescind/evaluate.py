@@ -53,14 +53,12 @@ def before_and_after(
     old = _right(b, run, before, test) if before else []
     new = _right(b, run, after, test) if after else []
     first = (accuracy("test_accuracy", versions[0], old, "none"),) if old else ()
-    measured = (accuracy("test_accuracy", versions[1], new, "original"),) if new else ()
+    measured = [accuracy("test_accuracy", versions[1], new, "original")] if new else []
     if old and new:
         told = _answers(b, run, before), _answers(b, run, after)
-        measured += (
-            change("accuracy_change", versions[1], old, new),
-            agreement("agreement", versions[1], *told),
-        )
-    return Evaluation(versions[0], first), Evaluation(versions[1], measured)
+        measured.append(change("accuracy_change", versions[1], old, new))
+        measured.append(agreement("agreement", versions[1], *told))
+    return Evaluation(versions[0], first), Evaluation(versions[1], tuple(measured))
 
 
 def by_length(

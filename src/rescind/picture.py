@@ -222,7 +222,8 @@ class Intervals:
         """An open dot for before, a filled one for after; says so where one is not measured."""
         ends = [n for m in (self.before, self.after) if m for n in (*m.interval, m.value)]
         share = is_share(self.name)
-        scale = Scale.over(ends, 60, WIDTH - 70, pad=0.15, within=(0.0, 1.0) if share else None)
+        bounds = (-1.0 if min(ends, default=0.0) < 0.0 else 0.0, 1.0)  # a change may be a loss
+        scale = Scale.over(ends, 60, WIDTH - 70, pad=0.15, within=bounds if share else None)
         svg = canvas(f"{self.title}, before and after", WIDTH, 2 * ROW + 34)
         scale.draw(svg, 2 * ROW + 8, percent=share, grid=2 * ROW + 4)
         self._row(svg, "before", self.before, ROW * 0.5 + 4, scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from rescind import erasure, methods_of, state
@@ -55,7 +56,7 @@ def report(b: Backends, request_id: str) -> Report:
     statement = read_statement(from_envelope(envelope).payload) if envelope else None
     return Report(
         request=request,
-        model=request.model,
+        model=_version(b, request_id),
         parent=_parent(b),
         plan=state.plan(b, request_id),
         timeline=tuple(_moment(e) for e in entries),
@@ -68,16 +69,26 @@ def report(b: Backends, request_id: str) -> Report:
         certificate=digest(envelope) if envelope else None,
         exports=erasure.recipients(b, request),
         not_claimed=statement.scope if statement else ("Nothing is certified yet.",),
-        exposure_seconds=exposure(request),
+        exposure_seconds=exposure(request, entries),
     )
 
 
-def exposure(request: Request) -> float | None:
-    """Seconds from receipt to the withdrawal: no later answer could have used the records."""
+def exposure(request: Request, entries: Sequence[Entry]) -> float | None:
+    """Seconds from receipt until no answer could use the records, the commit of that included.
+
+    The entry of a withdrawal is stamped before it is durable, the entry that times it afterwards.
+    """
     if request.withdrawn_at is None:
         return None
-    then = datetime.fromisoformat(request.received_at)
-    return (datetime.fromisoformat(request.withdrawn_at) - then).total_seconds()
+    timed = [e.at for e in entries if e.kind == "withdrawal.timed"]
+    end = datetime.fromisoformat(timed[0] if timed else request.withdrawn_at)
+    return (end - datetime.fromisoformat(request.received_at)).total_seconds()
+
+
+def _version(b: Backends, request_id: str) -> str:
+    """The version that the request made, else the one that serves."""
+    made = [v.id for v in state.versions(b) if v.request == request_id]
+    return made[-1] if made else state.version(b).id
 
 
 def _parent(b: Backends) -> str | None:

@@ -199,7 +199,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Request", request.id),
         ("Model", request.model),
         ("Version", report.model),
-        ("Made from version", report.parent or "none"),
+        ("Copied from the workspace with ledger head", report.parent or "not a copy"),
         ("Goal", GOALS[request.goal]),
         ("Named by", TARGETS[target.kind]),
         ("Basis", request.basis or "none given"),
@@ -238,15 +238,16 @@ def _accuracy(report: Report) -> list[Block]:
     if not names:
         return [Paragraph("Not measured: the report holds no evaluation, before or after.")]
     before, after = ({m.name: m for m in side} for side in (report.before, report.after))
-    pictures = [Intervals(name, before.get(name), after.get(name)) for name in names]
+    # what only compares the two, such as their agreement, has no before: the table has it
+    drawn = [name for name in names if name in before or not before]
+    pictures = [Intervals(name, before.get(name), after.get(name)) for name in drawn]
     missing = [
         Notice(f"The report holds no evaluation from {when_} this request.")
         for when_, side in (("before", before), ("after", after))
         if not side
     ]
-    rows = [
-        row for p in pictures for row in (_row("before", p.before), _row("after", p.after)) if row
-    ]
+    sides = ((("before", before.get(n)), ("after", after.get(n))) for n in names)
+    rows = [row for pair in sides for side, m in pair if (row := _row(side, m))]
     head = ("Measurement", "When", "Value", "95 % interval", "n", "Against", "Passed")
     axis = "Each axis shows only the part around the values."
     return [*missing, Paragraph(f"{MEASURED} {axis}"), *pictures, Table(head, rows)]

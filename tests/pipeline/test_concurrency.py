@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from rescind.core.errors import Busy, ErasureIncomplete, StaleVersion
 from rescind.core.guarantee import Exact
 from rescind.live import LiveModel
 from rescind.serving.ensemble import Ensemble
+from rescind.storage.artifacts import FolderArtifacts
 from rescind.trainer import labels_of
 from rescind.workspace import Workspace, open_workspace
 
@@ -146,6 +148,29 @@ def test_different_requests_at_the_same_time_are_all_kept(
     assert not set(keys) & set(ws.keys())
     assert len(state.manifest_entries(b)) == len(ROWS) - 2
     ws.verify()
+
+
+def test_what_another_process_is_writing_is_waited_for(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed before its bytes are there, so that a reader meets it half written."""
+    store, writing, write = ws.backends.artifacts, threading.Event(), threading.Event()
+    real = FolderArtifacts._write
+
+    def slow(self: FolderArtifacts, address: str, data: bytes) -> None:
+        writing.set()
+        assert write.wait(60)
+        real(self, address, data)
+
+    monkeypatch.setattr(FolderArtifacts, "_write", slow)
+    arguments = ("cache", "activations", b"bytes", frozenset({"0.0#0"}))
+    writer = threading.Thread(target=store.put, args=arguments)
+    writer.start()
+    assert writing.wait(60)
+    assert store.find("cache") is not None
+    threading.Timer(0.2, write.set).start()
+    assert store.get("cache") == b"bytes"
+    writer.join()
 
 
 def test_two_processes_that_accept_the_same_draft_make_one_request(

@@ -119,9 +119,9 @@ def closing_words(folder: Path, results: Mapping[str, Any]) -> None:
     person = results["person"]
     title("What happened")
     say(
-        f"{person['records']} articles that name {setting.PERSON} left the served model"
-        f" {person['milliseconds']:.1f} ms after the request was accepted, and the model went on"
-        " answering."
+        f"{person['records']} articles, those that name {setting.PERSON} and their near"
+        f" duplicates, left the served model {person['milliseconds']:.1f} ms after the request was"
+        " accepted, and it went on answering."
     )
     say(
         f"Claim: {person['guarantee']}. {person['compared']} stored snapshots were met byte for"

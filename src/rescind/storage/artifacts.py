@@ -169,6 +169,9 @@ class FolderArtifacts:
 
     def _ready(self, name: str) -> Row[Any]:
         rows = self._rows(name)
+        if rows and rows[0].state != "ready":
+            with self._locked():  # who writes it holds the lock: wait for that, then look again
+                rows = self._rows(name)
         if not rows or rows[0].state != "ready":
             raise _damaged(name, "is half written or half destroyed" if rows else "is not stored")
         return rows[0]
