@@ -30,7 +30,7 @@ def stored_sections() -> tuple[Section, ...]:
 def _section(size: str, stored: Mapping[str, Any]) -> Section:
     note = (
         "Not measured by this run: from the stored benchmark, made with"
-        f" `{stored['command']}` on the full training set."
+        f" {stored['command']}, on the full training set."
     )
     return Section(
         f"Beside plain LoRA and SISA ({size} size, stored)",
