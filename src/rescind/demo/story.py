@@ -38,12 +38,24 @@ def run(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     started = time.time()
     with Bars() as bars, warnings.catch_warnings():
-        warnings.simplefilter("once")
+        warnings.showwarning = _note
         parent = _trained(folder, bars)
         results = _six(parent, folder, bars)
     results["seconds"] = round(time.time() - started, 1)
     _leave(folder, results)
     closing_words(folder, results)
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    """What the loader says of its one odd file, without a line of our code beside it."""
+    say(f"Note: {message}")
 
 
 def _trained(folder: Path, bars: Bars) -> Workspace:
