@@ -129,8 +129,8 @@ def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
 
 
 def fresh_executor(b: Backends) -> Executor:
-    """One brand-new process a job, whatever executor trains: rule 8 asks for no less."""
-    return LocalExecutor(b.settings.workers, b.settings.threads, fresh=True)
+    """Processes started for this replay and ended with it, whatever executor trains (rule 8)."""
+    return LocalExecutor(b.settings.workers, b.settings.threads)
 
 
 def _prefixes(parts: Sequence[Snapshot]) -> tuple[Snapshot, ...]:

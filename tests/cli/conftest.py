@@ -13,6 +13,7 @@ from running import Place, ok, parsed
 
 from rescind.executors.inline import InlineExecutor
 from rescind.settings import Settings
+from rescind.storage.keys import KeyStore
 from rescind.testing.tiny import LABELS, tiny_encoder, tiny_rows
 from rescind.workspace import open_workspace
 
@@ -58,6 +59,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
     recipe = root / "recipe.toml"
     recipe.write_text(RECIPE.format(**{n: json.dumps(v) for n, v in named.items()}))
     place = Place(root / "trained", recipe)
+    for name in ("workspace", "partition"):  # every run places the rows alike, no cell empty
+        KeyStore(place.folder / "keys").put(name, name.ljust(32, "2").encode())
     open_workspace(place.folder, Settings(executor="inline"))
     assert "Trained version v1" in ok("train", recipe, *place.at)
     return place

@@ -30,6 +30,11 @@ print(sorted(LocalExecutor(2).run(jobs, lambda *seen: None)))
 """
 
 
+def hears_ctrl_c() -> None:
+    """A shell starts background commands deaf to SIGINT, and their children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def alive(pid: int) -> bool:
     """Whether the process runs; one that has ended and waits to be reaped does not."""
     try:
@@ -211,7 +216,10 @@ def test_workers_end_with_their_parent(by: signal.Signals, tmp_path: Path) -> No
     file = tmp_path / "pid"
     text = SCRIPT.format(here=str(HERE), jobs=f"[Sleep({str(file)!r})]")
     parent = subprocess.Popen(
-        [sys.executable, "-c", text], stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", text],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=hears_ctrl_c,
     )
     pid = pid_in(file)
     assert alive(pid)
