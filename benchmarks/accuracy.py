@@ -56,7 +56,7 @@ class Size:
     retrained_at: tuple[float, ...]
 
 
-SIZES = {"demo": Size(64, 1, 2, (0.5, 1.0)), "full": Size(128, 2, 2, (1.0,))}
+SIZES = {"demo": Size(64, 1, 2, (0.5, 1.0)), "full": Size(128, 2, 4, (1.0,))}
 
 
 @dataclass(frozen=True, slots=True)

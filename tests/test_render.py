@@ -17,7 +17,7 @@ import pytest
 import fixtures_report as reports
 from fixtures_report import Page
 from rescind.core.errors import BadParameter
-from rescind.core.evidence import Measurement
+from rescind.core.evidence import Measurement, Unmeasured
 from rescind.core.guarantee import SENSES, Certified, Exact
 from rescind.core.report import Report, StageMark
 from rescind.picture import STATES, Intervals, Stages
@@ -335,6 +335,17 @@ def test_a_missing_evaluation_after_is_said_and_not_drawn() -> None:
     assert "no evaluation from after this request" in part["text"]
     assert not [e for e in page.find("g") if e.get("data-row") == "after"]
     assert part["text"].count("not measured") == len(reports.BEFORE)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("no_test_record", "no test record is left"), ("nothing_served", "nothing to measure")],
+)
+def test_why_nothing_was_measured_is_said(reason: Unmeasured, told: str) -> None:
+    report = replace(reports.full(), after=(), unmeasured=reason)
+    for before in (report.before, ()):
+        page = Page(to_html(replace(report, before=before)))
+        assert told in section(page, "Accuracy before and after")["text"]
 
 
 def test_why_a_claim_was_lowered_stands_at_the_top() -> None:

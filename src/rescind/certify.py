@@ -16,7 +16,7 @@ from rescind.core.evidence import ErasureReceipt, Evaluation, Proof
 from rescind.core.guarantee import Certified, Empirical, Exact, Guarantee, compose
 from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
-from rescind.core.version import ModelVersion, weights_digest
+from rescind.core.version import ModelVersion
 from rescind.proofs.attested import STANDING
 from rescind.proofs.claims import supported
 from rescind.proofs.reading import read_statement
@@ -28,7 +28,7 @@ def certify(b: Backends, request: Request) -> Certificate:
     """Issue the certificate of an erased request; one that is there already is returned as it is.
 
     Raises:
-        InsufficientEvidence: nothing was measured.
+        InsufficientEvidence: nothing was measured, and no reason given.
         LedgerInconsistent: the ledger was changed by something other than an entry.
         VerificationFailed: the one that is there is another request's.
     """
@@ -115,7 +115,7 @@ def _statement(b: Backends, request: Request) -> Statement:
     erasure = build(ErasureReceipt, b.ledger.get("erasure", request.id))
     after = build(Evaluation, b.ledger.get("evaluation", request.id)["after"])
     before = build(Evaluation, b.ledger.get("evaluation", request.id)["before"])
-    if not after.measurements and version.weights != weights_digest(()):
+    if not after.measurements and after.unmeasured == "no":
         raise InsufficientEvidence("Nothing was measured.", do="Run `rescind process` again.")
     now = datetime.now(UTC)
     seq, head = b.ledger.head()
@@ -136,6 +136,7 @@ def _statement(b: Backends, request: Request) -> Statement:
         parameters=claim["parameters"],
         guarantee=_guarantee(b, claim, version, proof, erasure),
         measurements=(*before.measurements, *after.measurements),
+        unmeasured=after.unmeasured,
         proof=proof,
         erasure=erasure,
         ledger_seq=seq,
@@ -184,6 +185,12 @@ def scope(b: Backends, request: Request) -> tuple[str, ...]:
         found.append(f"{kept} duplicates of the forget set stay in the retain set by choice.")
     if not target.searched:
         found.append("Duplicates were not looked for: the source could not be read.")
+    parent = state.parent(b)
+    if parent:
+        found.append(
+            "The workspace that this one was copied from, and other copies of it: each keeps its"
+            f" own records until it is asked. Its ledger head was {parent}."
+        )
     if not b.settings.suppression_list:
         found.append("The suppression list is off: a re-import could bring the records back.")
     if not b.settings.encrypt:

@@ -7,10 +7,10 @@ import shutil
 from contextlib import closing
 from pathlib import Path
 
-from rescind import acceptance, state
+from rescind import acceptance, exports, state
 from rescind.backends import DATABASE, Backends, add_signer, connect
 from rescind.core.errors import BadParameter, StorageFailed
-from rescind.core.protocols import Entry
+from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
 from rescind.resolve import Ask, resolve
 from rescind.settings import write_settings
@@ -25,6 +25,8 @@ SHARED = ("workspace", "partition")  # they name records and cells, and are part
 def fork(b: Backends, folder: Path) -> Backends:
     """A full copy in a new folder: same ledger so far, own encryption keys, own signing key.
 
+    The parent notes it as a copy to recall, before it is made, so that a crash leaves none unnoted.
+
     Raises:
         BadParameter: the folder exists.
     """
@@ -34,13 +36,16 @@ def fork(b: Backends, folder: Path) -> Backends:
     with storage_errors(f"Copying {b.folder} to {folder}"):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-    child = _copied(b, unfinished)
+    number = exports.note(
+        b, f"fork {folder.name}", "whoever keeps the folder", exports.everything(b)
+    )
+    child = _copied(b, unfinished, number)
     child.ledger.close()
     move_durably(unfinished, folder)
     return connect(folder)
 
 
-def _copied(b: Backends, folder: Path) -> Backends:
+def _copied(b: Backends, folder: Path, number: str) -> Backends:
     write_settings(folder, b.settings)
     with closing(Database(b.folder / DATABASE)) as database:
         database.copy_to(folder / DATABASE)
@@ -53,7 +58,10 @@ def _copied(b: Backends, folder: Path) -> Backends:
     for name in b.keys.names("request"):
         child.keys.put(name, b.keys.get(name))
     seq, head = b.ledger.head()
-    child.ledger.append(Entry("workspace.forked", None, {"parent": head, "seq": seq}))
+    not_itself = (Write("export", number, None),)
+    child.ledger.append(
+        Entry("workspace.forked", None, {"parent": head, "seq": seq}, writes=not_itself)
+    )
     add_signer(child)
     return child
 

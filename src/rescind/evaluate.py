@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from rescind import state
 from rescind.backends import Backends
 from rescind.core.dataset import ManifestEntry
-from rescind.core.errors import InsufficientEvidence
 from rescind.core.evidence import Evaluation
 from rescind.core.lineage import label
 from rescind.core.protocols import Job, Progress
@@ -35,20 +34,12 @@ def before_and_after(
 ) -> tuple[Evaluation, Evaluation]:
     """Both versions on the same test records: accuracy, its change, and how often they agree.
 
-    A side that serves nothing has no measurements.
-
-    Raises:
-        InsufficientEvidence: no test record is left, and something is served still.
+    A side that serves nothing has no measurements, nor has any where no test record is left: a
+    deletion must not wait for data to measure it on (decision 6).
     """
     run, test = state.run(b), _test(b)
-    if not test and not after:
-        return Evaluation(versions[0], ()), Evaluation(versions[1], ())
     if not test:
-        raise InsufficientEvidence(
-            "No test record is left.",
-            "Without one nothing can be measured, and a certificate needs a measurement.",
-            "Train again with more data or a larger test_share.",
-        )
+        return _unmeasured(versions[0], before), _unmeasured(versions[1], after)
     score_all(b, run, (*before, *after), progress)
     old = _right(b, run, before, test) if before else []
     new = _right(b, run, after, test) if after else []
@@ -58,7 +49,14 @@ def before_and_after(
         told = _answers(b, run, before), _answers(b, run, after)
         measured.append(change("accuracy_change", versions[1], old, new))
         measured.append(agreement("agreement", versions[1], *told))
-    return Evaluation(versions[0], first), Evaluation(versions[1], tuple(measured))
+    return (
+        Evaluation(versions[0], first) if old else _unmeasured(versions[0], before),
+        Evaluation(versions[1], tuple(measured)) if new else _unmeasured(versions[1], after),
+    )
+
+
+def _unmeasured(version: str, served: Sequence[Snapshot]) -> Evaluation:
+    return Evaluation(version, (), "no_test_record" if served else "nothing_served")
 
 
 def by_length(

@@ -43,19 +43,28 @@ def export(b: Backends, folder: Path, recipient: str) -> str:
 def back_up(b: Backends, archive: Path) -> Path:
     """One file with everything in it; it holds the records until it is recalled, so it is noted."""
     backup.check_ends(b.folder, archive)
-    everything = frozenset(label for a in b.artifacts.list() for label in a.cells)
-    note(b, f"backup {archive.name}", "whoever keeps the file", everything)  # first, as above
+    note(b, f"backup {archive.name}", "whoever keeps the file", everything(b))  # first, as above
     return backup.backup(b.folder, archive)
 
 
-def note(b: Backends, what: str, recipient: str, labels: frozenset[str]) -> None:
-    """Record a copy outside the workspace and the cell contents it was made from."""
+def everything(b: Backends) -> frozenset[str]:
+    """The cell contents that a copy of the whole workspace is made from."""
+    return frozenset(label for a in b.artifacts.list() for label in a.cells)
+
+
+def note(b: Backends, what: str, recipient: str, labels: frozenset[str]) -> str:
+    """Record a copy outside the workspace and the cell contents it was made from.
+
+    Returns:
+        The number under which the copy is noted.
+    """
     now = datetime.now(UTC).isoformat()
     number = f"x{len(b.ledger.items('export')) + 1}"
     body = {"what": what, "recipient": recipient, "at": now, "labels": sorted(labels)}
     b.ledger.append(
         Entry("version.exported", None, {"what": what}, (Write("export", number, body),), at=now)
     )
+    return number
 
 
 def _check(folder: Path, recipient: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from rescind import erasure, methods_of, state
 from rescind.backends import Backends
 from rescind.core.canonical import build, digest
-from rescind.core.evidence import ErasureReceipt, Evaluation, Measurement, Proof
+from rescind.core.evidence import ErasureReceipt, Evaluation, Proof
 from rescind.core.protocols import Entry
 from rescind.core.report import Moment, Report, StageMark
 from rescind.core.request import Request
@@ -57,11 +58,12 @@ def report(b: Backends, request_id: str) -> Report:
     return Report(
         request=request,
         model=_version(b, request_id),
-        parent=_parent(b),
+        parent=state.parent(b),
         plan=state.plan(b, request_id),
         timeline=tuple(_moment(e) for e in entries),
-        before=_measured(found, "before"),
-        after=_measured(found, "after"),
+        before=_measured(found, "before").measurements,
+        after=_measured(found, "after").measurements,
+        unmeasured=_measured(found, "after").unmeasured,
         marks=_marks(b, request, entries),
         proof=build(Proof, proof) if proof else None,
         guarantee=statement.guarantee if statement else None,
@@ -91,11 +93,6 @@ def _version(b: Backends, request_id: str) -> str:
     return made[-1] if made else state.version(b).id
 
 
-def _parent(b: Backends) -> str | None:
-    forks = [e.facts["parent"] for e in b.ledger.entries() if e.kind == "workspace.forked"]
-    return str(forks[-1]) if forks else None
-
-
 def _moment(entry: Entry) -> Moment:
     what = WORDS.get(entry.kind, entry.kind)
     if entry.kind == "parts.withdrawn":
@@ -107,10 +104,8 @@ def _moment(entry: Entry) -> Moment:
     return Moment(entry.at, entry.kind, what)
 
 
-def _measured(found: dict[str, object] | None, side: str) -> tuple[Measurement, ...]:
-    if found is None:
-        return ()
-    return build(Evaluation, found[side]).measurements  # type: ignore[arg-type]
+def _measured(found: dict[str, Any] | None, side: str) -> Evaluation:
+    return Evaluation("", ()) if found is None else build(Evaluation, found[side])
 
 
 def _marks(b: Backends, request: Request, entries: tuple[Entry, ...]) -> tuple[StageMark, ...]:

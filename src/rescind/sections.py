@@ -30,6 +30,13 @@ OUTCOMES = {
     "not_run": "not run",
     "not_possible": "not possible",
 }
+UNMEASURED = {
+    "no": "",
+    "nothing_served": "Nothing is served after this request, so there is nothing to measure.",
+    "no_test_record": "Not measured: no test record is left. How well the model answers now is not"
+    " known.",
+}
+NOT_EVALUATED = "Not measured: the report holds no evaluation, before or after."
 MEASURED = "Scored on the test records that are left after this request; intervals are 95 %."
 
 
@@ -235,15 +242,16 @@ def _timeline(report: Report) -> Block:
 
 def _accuracy(report: Report) -> list[Block]:
     names = list(dict.fromkeys(m.name for m in (*report.before, *report.after)))
+    told = UNMEASURED[report.unmeasured]
     if not names:
-        return [Paragraph("Not measured: the report holds no evaluation, before or after.")]
+        return [Notice(told) if told else Paragraph(NOT_EVALUATED)]
     before, after = ({m.name: m for m in side} for side in (report.before, report.after))
     # what only compares the two, such as their agreement, has no before: the table has it
     drawn = [name for name in names if name in before or not before]
     pictures = [Intervals(name, before.get(name), after.get(name)) for name in drawn]
     missing = [
-        Notice(f"The report holds no evaluation from {when_} this request.")
-        for when_, side in (("before", before), ("after", after))
+        Notice(told or f"The report holds no evaluation from {when_} this request.")
+        for when_, told, side in (("before", "", before), ("after", told, after))
         if not side
     ]
     sides = ((("before", before.get(n)), ("after", after.get(n))) for n in names)

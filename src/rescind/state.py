@@ -82,6 +82,12 @@ def run_by_id(b: Backends, run_id: str) -> Run:
     return replace(found, recipe=recipe_from(data["recipe"]), checkpoints=checkpoints)
 
 
+def parent(b: Backends) -> str | None:
+    """The ledger head of the workspace that this one was copied from, or None for an original."""
+    forks = [e.facts["parent"] for e in b.ledger.entries() if e.kind == "workspace.forked"]
+    return str(forks[-1]) if forks else None
+
+
 def version(b: Backends, model: str = MODEL) -> ModelVersion:
     """The version that the model's name points to."""
     return version_by_id(b, b.ledger.get("model", model)["version"])

@@ -228,7 +228,7 @@ class Workspace:
         return copies.suppression_list(self.backends)
 
     def fork(self, folder: str | Path) -> Workspace:
-        """A full copy under its own keys."""
+        """A full copy under its own keys; it is noted as a copy to recall."""
         return Workspace(copies.fork(self.backends, Path(folder).absolute()))
 
     def rotate_key(self) -> str:

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from rescind.core.errors import RescindError, VerificationFailed
-from rescind.core.protocols import Progress
+from rescind.core.protocols import Job, Progress
+from rescind.executors.local import LocalExecutor
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def run_alone(job: Job, progress: Progress = silent, threads: int = 1) -> Any:
+    """The result of one job in a worker of its own."""
+    [(_, result)] = LocalExecutor(workers=1, threads=threads).run([job], progress)
+    return result
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from executor_jobs import Give, Raise, Square
+from executor_jobs import Give, Raise, Square, silent
 
 from rescind.core.errors import RescindError, VerificationFailed
 from rescind.core.protocols import Executor
-from rescind.executors.fresh import silent
 from rescind.executors.inline import InlineExecutor
 from rescind.executors.local import LocalExecutor
 
-EXECUTORS = [InlineExecutor(), LocalExecutor(1), LocalExecutor(2), LocalExecutor(2, fresh=True)]
+EXECUTORS = [InlineExecutor(), LocalExecutor(1), LocalExecutor(2)]
 
 
 @pytest.fixture(params=EXECUTORS, ids=str)

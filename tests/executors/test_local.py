@@ -11,11 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from executor_jobs import Die, Give, Meet, Process, Raise, Sleep, Square, TorchThreads, Variables
+from executor_jobs import (
+    Die,
+    Give,
+    Meet,
+    Process,
+    Raise,
+    Sleep,
+    Square,
+    TorchThreads,
+    Variables,
+    run_alone,
+    silent,
+)
 
 from rescind.core.errors import BadParameter, RescindError
 from rescind.core.protocols import Job, Progress
-from rescind.executors.fresh import run_fresh, silent
 from rescind.executors.inline import InlineExecutor
 from rescind.executors.local import LocalExecutor
 
@@ -70,13 +81,6 @@ def test_no_more_workers_than_asked_for() -> None:
     assert len({pid for _, pid in LocalExecutor(1).run([Process()] * 3, silent)}) == 1
 
 
-def test_with_fresh_each_job_has_its_own_process() -> None:
-    results = dict(LocalExecutor(2, fresh=True).run([Process()] * 5, silent))
-    assert set(results) == set(range(5))
-    assert len(set(results.values())) == 5
-    assert not any(alive(pid) for pid in results.values())
-
-
 def test_workers_work_at_the_same_time(tmp_path: Path) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     assert dict(LocalExecutor(2).run([Meet(a, b), Meet(b, a)], silent)) == {0: True, 1: True}
@@ -95,7 +99,7 @@ def test_the_variables_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
     monkeypatch.setenv("MKL_NUM_THREADS", "8")
     expected = dict(zip(names, ("3", "3", "PASSIVE", "false"), strict=True))
-    assert run_fresh(Variables(names), threads=3) == expected
+    assert run_alone(Variables(names), threads=3) == expected
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
@@ -104,11 +108,11 @@ def test_offline_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, value: str | 
     monkeypatch.delenv("HF_HUB_OFFLINE")
     if value is not None:
         monkeypatch.setenv("HF_HUB_OFFLINE", value)
-    assert run_fresh(Variables(("HF_HUB_OFFLINE",))) == {"HF_HUB_OFFLINE": value}
+    assert run_alone(Variables(("HF_HUB_OFFLINE",))) == {"HF_HUB_OFFLINE": value}
 
 
 def test_torch_meets_its_threads_when_it_is_imported() -> None:
-    assert run_fresh(TorchThreads(), threads=2) == (False, 2)
+    assert run_alone(TorchThreads(), threads=2) == (False, 2)
 
 
 @pytest.mark.parametrize(("by", "said"), [("kill", "killed by SIGKILL"), ("exit", "exit code 7")])
@@ -127,7 +131,7 @@ def test_a_dead_worker_is_one_clear_error(by: str, said: str, tmp_path: Path) ->
 
 def test_an_interrupt_is_for_the_parent_to_act_on() -> None:
     """A terminal sends Ctrl-C to the workers too; only the parent may end them."""
-    assert run_fresh(Die("interrupt")) is None
+    assert run_alone(Die("interrupt")) is None
 
 
 def test_what_was_finished_before_a_death_was_handed_over() -> None:
@@ -162,26 +166,26 @@ def test_an_error_ends_the_other_workers(tmp_path: Path) -> None:
 
 def test_an_error_carries_the_traceback_of_the_worker() -> None:
     with pytest.raises(ValueError, match="plain") as caught:
-        run_fresh(Raise("value"))
+        run_alone(Raise("value"))
     assert "executor_jobs.py" in "".join(caught.value.__notes__)
 
 
 def test_what_cannot_be_sent_back_is_an_error_and_no_hang() -> None:
     with pytest.raises(Exception, match="pickle"):
-        run_fresh(Give("function"))
+        run_alone(Give("function"))
     with pytest.raises(RescindError, match="OddError: odd 1 2"):
-        run_fresh(Raise("odd"))
+        run_alone(Raise("odd"))
 
 
-def test_each_fresh_run_has_its_own_process() -> None:
-    first, second = run_fresh(Process()), run_fresh(Process())
+def test_each_run_has_processes_of_its_own() -> None:
+    first, second = run_alone(Process()), run_alone(Process())
     assert len({first, second, os.getpid()}) == 3
     assert not alive(first)
 
 
-def test_a_fresh_run_passes_progress_on() -> None:
+def test_a_worker_passes_progress_on() -> None:
     seen: list[int] = []
-    assert run_fresh(Square(4, steps=2), lambda what, done, total: seen.append(done)) == 16
+    assert run_alone(Square(4, steps=2), lambda what, done, total: seen.append(done)) == 16
     assert seen == [1, 2]
 
 
@@ -194,7 +198,7 @@ class InMain:
 def test_a_job_of_the_main_script_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InMain, "__module__", "__main__")
     with pytest.raises(BadParameter, match="main script"):
-        run_fresh(InMain())
+        run_alone(InMain())
 
 
 @pytest.mark.parametrize("how", ["script", "command", "input"])

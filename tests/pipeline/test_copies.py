@@ -45,10 +45,10 @@ def test_a_fork_has_keys_of_its_own_and_answers_alike(ws: Workspace, tmp_path: P
 
 def test_what_a_fork_forgets_its_parent_keeps(ws: Workspace, tmp_path: Path) -> None:
     [key] = some_key(ws, "0.0")
-    head, digest, names = ws.head(), ws.state_digest(), ws.backends.keys.names()
     answers = ws.predict(ASKED)
     child = ws.fork(tmp_path / "fork")
-    parent_head = ws.head()[1]
+    head, digest, names = ws.head(), ws.state_digest(), ws.backends.keys.names()
+    parent_head = head[1]
     request = child.request(ask(key))
     assert statement(child.process(request.id)).guarantee == Exact("never_saw")
     assert child.report(request.id).parent == parent_head
@@ -70,6 +70,32 @@ def test_a_fork_takes_open_requests_along_and_each_closes_its_own(
     assert state.request(ws.backends, request.id).status == "withdrawn"
     assert statement(ws.process(request.id)) != statement(child.certificate(request.id))
     assert ws.state_digest() == child.state_digest()
+
+
+def test_a_fork_is_a_copy_to_recall_and_says_that_its_parent_is_none(
+    ws: Workspace, tmp_path: Path
+) -> None:
+    child = ws.fork(tmp_path / "fork")
+    asked = ask(*some_key(ws, "0.0"))
+    ours, theirs = (statement(w.process(w.request(asked).id)) for w in (ws, child))
+    [recalled] = ours.erasure.recipients
+    assert recalled.startswith("fork fork to whoever keeps the folder")
+    assert theirs.erasure.recipients == ()
+    assert any("copied from" in line for line in theirs.scope)
+    assert not any("copied from" in line for line in ours.scope)
+
+
+def test_a_fork_is_noted_before_it_is_made(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object) -> None:
+        raise StorageFailed("The disk is full.")
+
+    monkeypatch.setattr(copies, "move_durably", fails)
+    with pytest.raises(StorageFailed):
+        ws.fork(tmp_path / "fork")
+    assert kinds(ws)[-1] == "version.exported"
+    assert not (tmp_path / "fork").exists()
 
 
 def test_a_fork_needs_a_new_folder(ws: Workspace, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tiny_workspace import (
     keys_in,
     new_workspace,
     reopened,
+    served,
     some_key,
     statement,
     text_of,
@@ -241,6 +242,21 @@ def test_a_request_for_test_and_training_records_is_measured_on_what_is_left(
     said = statement(ws.process(ws.request(ask(test[0], *some_key(ws, "0.0"))).id))
     assert (said.target.records, said.target.test_records, said.unchanged) == (2, 1, "no")
     assert {m.n for m in said.measurements} == {len(test) - 1}
+
+
+@pytest.mark.parametrize("replay", [True, False], ids=["replay", "no replay"])
+def test_the_last_test_record_is_forgotten_although_nothing_can_be_measured_then(
+    replay: bool, ws: Workspace
+) -> None:
+    request = ws.request(ask(*keys_in(ws, "test"), *some_key(ws, "0.0")))
+    said = statement(ws.process(request.id, replay=replay))
+    assert (said.measurements, said.unmeasured) == ((), "no_test_record")
+    assert said.guarantee.kind == ("exact" if replay else "empirical")
+    assert served(ws)
+    assert ws.remaining() == {}
+    assert ws.report(request.id).unmeasured == "no_test_record"
+    later = statement(ws.process(ws.request(ask(*some_key(ws, "0.1"))).id, replay=replay))
+    assert later.unmeasured == "no_test_record"
 
 
 # --- bringing it back

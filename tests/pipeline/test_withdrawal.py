@@ -221,6 +221,7 @@ def test_every_single_record_can_be_forgotten_and_certified(ws: Workspace) -> No
     request = ws.request(ask(*ws.keys(), outage=True))
     said = statement(ws.process(request.id))
     assert (usable(ws), served(ws), said.measurements) == (set(), (), ())
+    assert said.unmeasured == "nothing_served"
     assert ws.remaining() == {}
 
 
@@ -228,6 +229,7 @@ def test_a_request_after_the_outage_has_nothing_to_compare_with(ws: Workspace) -
     ws.process(ws.request(ask(*some_key(ws, *ALL), outage=True)).id)
     said = statement(ws.process(ws.request(ask(*some_key(ws, "0.0"), outage=True)).id))
     assert (said.unchanged, said.measurements) == ("not_served", ())
+    assert said.unmeasured == "nothing_served"
 
 
 def test_the_outage_may_be_accepted_with_the_request(ws: Workspace) -> None:

@@ -80,7 +80,9 @@ def coherent(said: dict[str, Any]) -> bool:
     excused = why == "not_served" or test_only
     changed = (excused if same else why == "no") and times == sorted(times)
     done = [*said["erasure"]["destroyed"].values(), *said["erasure"]["rewritten"].values()]
-    seen = values or said["unlearned"] == hashlib.sha256(b"[]").hexdigest()  # nothing is served
+    reason, unserved = said["unmeasured"], said["unlearned"] == hashlib.sha256(b"[]").hexdigest()
+    seen = (reason == "nothing_served") == unserved and (reason == "no_test_record") <= (not values)
+    seen = seen and (values or reason != "no")
     whole = met and changed and seen and sum(done) > 0 and not said["erasure"]["left"]
     return bool(whole) and all(low <= value <= high for low, high, value in values)
 

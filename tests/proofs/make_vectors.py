@@ -62,6 +62,8 @@ LIES: dict[str, str] = {
     "unchanged_yet_other": "evidence",
     "withdrawn_before_received": "evidence",
     "value_outside_interval": "evidence",
+    "measured_without_a_test_record": "evidence",
+    "served_yet_called_unserved": "evidence",
     "claim_stronger_than_evidence": "claim",
     "sense_upgraded": "claim",
 }
@@ -112,6 +114,7 @@ def golden(weights: str) -> Statement:
         parameters={},
         guarantee=Exact(sense),
         measurements=(Measurement("accuracy", "news-2", 0.91, (0.87, 0.94), 222),),
+        unmeasured="no",
         proof=Proof("replay", "identical", "", sense, weights, 9, "x86_64, 1 thread"),
         erasure=ErasureReceipt({"snapshot": 7}, {"manifest": 1}),
         ledger_seq=41,
@@ -145,6 +148,9 @@ def vectors(weights: str) -> dict[str, bytes]:
         "swapped_model": replace(exact, unlearned=OTHER, proof=replace(exact.proof, weights=OTHER)),
         "older_ledger": replace(exact, ledger_seq=12, ledger_head=OTHER),
         "missing_evidence": replace(exact, measurements=()),
+        "golden_no_test_record": replace(exact, measurements=(), unmeasured="no_test_record"),
+        "measured_without_a_test_record": replace(exact, unmeasured="no_test_record"),
+        "served_yet_called_unserved": replace(exact, measurements=(), unmeasured="nothing_served"),
         "missing_erasure": replace(empirical, erasure=ErasureReceipt()),
         "erasure_left_something": replace(
             empirical, erasure=replace(exact.erasure, left=("snapshot 0/1/2",))

@@ -19,6 +19,7 @@ from rescind.proofs.signing import load_public
 from rescind.proofs.verifier import Check, Verification, verify
 
 GOLDEN = (
+    "golden_no_test_record",
     "golden_not_served",
     "golden_not_served_empirical",
     "golden_test_only",

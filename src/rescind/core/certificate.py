@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rescind.core.evidence import ErasureReceipt, Measurement, Proof
+from rescind.core.evidence import ErasureReceipt, Measurement, Proof, Unmeasured
 from rescind.core.guarantee import Guarantee
 from rescind.core.request import Goal, Target
 
@@ -21,8 +21,9 @@ class Statement:
     """All that a certificate says. ``scope`` lists what it does not cover.
 
     ``original``, ``unlearned`` and ``run`` are SHA-256 digests; ``unchanged`` says why the first
-    two are equal where they are: no served snapshot had used the records. ``ledger_head`` and
-    ``ledger_seq`` name the last entry before signing, so that erasure provably came before it.
+    two are equal where they are: no served snapshot had used the records. ``unmeasured`` says why
+    the unlearned model has no measurement, where it has none. ``ledger_head`` and ``ledger_seq``
+    name the last entry before signing, so that erasure provably came before it.
     """
 
     request: str
@@ -41,6 +42,7 @@ class Statement:
     parameters: Mapping[str, Any]
     guarantee: Guarantee
     measurements: tuple[Measurement, ...]
+    unmeasured: Unmeasured
     proof: Proof
     erasure: ErasureReceipt
     ledger_seq: int

@@ -8,6 +8,8 @@ from typing import Literal
 
 from rescind.core.guarantee import Sense
 
+Unmeasured = Literal["no", "nothing_served", "no_test_record"]
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -27,10 +29,14 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All measurements of a version, scored on the test records that are left."""
+    """All measurements of a version, scored on the test records that are left.
+
+    ``unmeasured`` says why there are none, and "no" where there are some.
+    """
 
     version: str
     measurements: tuple[Measurement, ...]
+    unmeasured: Unmeasured = "no"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rescind.core.evidence import ErasureReceipt, Measurement, Proof
+from rescind.core.evidence import ErasureReceipt, Measurement, Proof, Unmeasured
 from rescind.core.guarantee import Guarantee
 from rescind.core.plan import Plan
 from rescind.core.request import Request
@@ -41,6 +41,7 @@ class Report:
     timeline: tuple[Moment, ...]
     before: tuple[Measurement, ...]
     after: tuple[Measurement, ...]
+    unmeasured: Unmeasured
     marks: tuple[StageMark, ...]
     proof: Proof | None
     guarantee: Guarantee | None

@@ -17,13 +17,11 @@ from rescind.executors.worker import Worker, start
 class LocalExecutor:
     """``workers`` processes (0: one a core, shared by ``threads``), started for each ``run``.
 
-    With ``fresh`` each job has a process of its own; otherwise a worker takes the next job, which
-    spares it importing torch again.
+    A worker takes one job after the other, which spares it importing torch again.
     """
 
     workers: int = 0
     threads: int = 1
-    fresh: bool = False
 
     def run(self, jobs: Sequence[Job], progress: Progress) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) as each job ends; nothing starts before the first is asked for.
@@ -51,9 +49,6 @@ class LocalExecutor:
                         raise content
                     else:
                         del busy[pipe]  # type: ignore[arg-type]
-                        if left and self.fresh:
-                            worker.stop()
-                            workers.append(worker := start(self.threads))
                         _give_next(worker, left, busy)
                         yield index, content
         finally:

@@ -96,6 +96,8 @@ def _open(said: Statement) -> list[str]:
         lines.append("Destroyed bytes may be recovered from the disk: they were not encrypted.")
     if said.forgotten is None:
         lines.append("A later import of the same records: no list of what was forgotten is kept.")
+    if said.unmeasured == "no_test_record":
+        lines.append("How well the model answers now: no test record was left to measure it on.")
     if not target.searched:
         lines.append("Duplicates of the records: the source was missing, so nobody could look.")
     if target.near_kept or target.exact_kept:

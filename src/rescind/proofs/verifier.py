@@ -243,10 +243,7 @@ def check_ledger_head(case: Case) -> Check:
 def check_evidence(case: Case) -> Check:
     """Request, replay, erasure and measurements are there and do not contradict one another."""
     problems = [*_life(case.statement), *_weights(case.statement), *_erasure(case.statement)]
-    measurements = case.statement.measurements
-    problems += [p for m in measurements for p in _measurement(m)]
-    if not measurements and case.statement.unlearned != NOTHING_SERVED:
-        problems.append("nothing was measured")
+    problems += _measured(case.statement)
     return _judge("evidence", problems, "request, replay, erasure and measurements are coherent")
 
 
@@ -294,6 +291,17 @@ def _erasure(said: Statement) -> list[str]:
         problems.append(f"the erasure left {len(said.erasure.left)} artifacts")
     if not claims.erased(said.erasure):
         problems.append("nothing was destroyed or rewritten")
+    return problems
+
+
+def _measured(said: Statement) -> list[str]:
+    problems = [p for one in said.measurements for p in _measurement(one)]
+    if not said.measurements and said.unmeasured == "no":
+        problems.append("nothing was measured")
+    if said.measurements and said.unmeasured == "no_test_record":
+        problems.append("it says that no test record was left and measures on some")
+    if (said.unmeasured == "nothing_served") != (said.unlearned == NOTHING_SERVED):
+        problems.append("what is served and why nothing was measured contradict each other")
     return problems
 
 
