@@ -82,7 +82,7 @@ def finish(b: Backends, request: Request, started: float | None = None) -> Reque
     """
     if request.status == "accepted":
         request = _planned(b, request)
-    if request.status == "planned" and not waits(b, request):
+    if request.status == "planned":
         with one_at_a_time(b):
             request = withdraw(b, request)
         if started is not None and request.withdrawn_at is not None:
@@ -111,7 +111,9 @@ def one_at_a_time(b: Backends, what: str = "parts", seconds: float = 30.0) -> It
 
 
 def waits(b: Backends, request: Request) -> bool:
-    """Whether the request stays open because it would end the service and nobody agreed to that."""
+    """Whether the request stays open because it would end the service and nobody agreed to that:
+    as ``withdraw`` last found, for other requests and rebuilding change what is left.
+    """
     return bool(b.ledger.get("plan", request.id)["outage"]) and not request.accept_outage
 
 
@@ -152,7 +154,8 @@ def _planned(b: Backends, request: Request) -> Request:
     plan: Plan = planner.plan(
         b, request.id, request.cells, request.target, request.due_at, request.method
     )
-    request = moved(request, "planned")
+    if request.status == "accepted":
+        request = moved(request, "planned")
     writes = (Write("plan", request.id, plain(plan)), state.write_request(request))
     b.ledger.append(Entry("plan.made", request.id, writes=writes))
     return request
@@ -160,6 +163,9 @@ def _planned(b: Backends, request: Request) -> Request:
 
 def withdraw(b: Backends, request: Request) -> Request:
     """Step 3: cut parts leave service and the keys enter the suppression list, in one transaction.
+
+    One that would leave nothing to serve waits; the caller holds the lock, so that no two requests
+    end the service together which would not do so alone.
 
     Raises:
         NoOp: the method left a part in service that was made from the records.
@@ -170,6 +176,10 @@ def withdraw(b: Backends, request: Request) -> Request:
     live = state.parts(b)
     result = planner.withdrawal(method, live, request.cells)
     _check_cut(live, result, request)
+    if bool(b.ledger.get("plan", request.id)["outage"]) == bool(result.kept):
+        request = _planned(b, request)  # something was withdrawn or rebuilt since it was planned
+    if waits(b, request):
+        return request
     now = datetime.now(UTC).isoformat()
     request = moved(replace(marked(b, request), withdrawn_at=now), "withdrawn")
     served = [s.name for s in selection(live)]

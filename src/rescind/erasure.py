@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rescind import rows, state
 from rescind.acceptance import moved, one_at_a_time
@@ -27,12 +28,14 @@ def erase(b: Backends, request: Request) -> Request:
     """
     if request.status != "evidenced":
         return request
-    receipt = _started(b, request)
+    started = _started(b, request)
     stale = [a.name for a in b.artifacts.list(request.labels)]
     b.artifacts.destroy([*stale, *_replaced(b)])
     left = tuple(a.name for a in b.artifacts.list(request.labels))
     if left:
         raise ErasureIncomplete(left, f"{len(left)} stale artifacts are left.", do="Try again.")
+    # again, for a copy may have left between a crash and its resume
+    receipt = replace(started, recipients=recipients(b, request))
     done = moved(request, "erased")
     unsealed = (Write("sealed", s.name, None) for s in state.sealed(b, request.id))
     writes = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def note(b: Backends, what: str, recipient: str, labels: frozenset[str]) -> str:
         The number under which the copy is noted.
     """
     now = datetime.now(UTC).isoformat()
-    number = f"x{len(b.ledger.items('export')) + 1}"
+    number = f"x{secrets.token_hex(6)}"  # two copies made at once must not share one
     body = {"what": what, "recipient": recipient, "at": now, "labels": sorted(labels)}
     b.ledger.append(
         Entry("version.exported", None, {"what": what}, (Write("export", number, body),), at=now)

@@ -159,14 +159,15 @@ def recover(b: Backends) -> None:
 
 
 def end(b: Backends, request_id: str, how: str, reason: str) -> Request:
-    """Cancel or reject a request that has not been withdrawn; afterwards a hold is all there is.
+    """Cancel or reject a request whose records may still be used; later, a hold is all there is.
 
     Raises:
-        Refused: the request is withdrawn and was to be cancelled.
+        Refused: the records are withdrawn, or no training may use them any more, and the request
+            was to be cancelled.
     """
     with b.ledger.claim(request_id):
         request = state.request(b, request_id)
-        if request.withdrawn_at is None:
+        if not request.labels:
             status: Status = "cancelled" if how == "cancel" else "rejected"
             ended = replace(acceptance.moved(request, status), reason=reason)
             b.ledger.append(
@@ -176,8 +177,9 @@ def end(b: Backends, request_id: str, how: str, reason: str) -> Request:
             return ended
         if how == "cancel":
             raise Refused(
-                f"Request {request_id} is withdrawn and cannot be cancelled.",
-                "A withdrawal is never undone.",
+                f"Request {request_id} cannot be cancelled: its records are withdrawn, or on the"
+                " suppression list.",
+                "That is never undone.",
                 f"Process it, or hold it with `rescind request reject {request_id} --reason ...`.",
             )
         return _hold(b, request, reason)

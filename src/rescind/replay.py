@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,13 @@ from rescind import rows, state
 from rescind.backends import Backends, connect
 from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Record
-from rescind.core.errors import BadData, MissingExtra, MissingSource, NotDeterministic
+from rescind.core.errors import (
+    BadData,
+    MissingExtra,
+    MissingSource,
+    NotDeterministic,
+    RescindError,
+)
 from rescind.core.evidence import Proof
 from rescind.core.partition import Cell
 from rescind.core.protocols import Executor, Job, Progress
@@ -29,7 +36,13 @@ if TYPE_CHECKING:
     from rescind.training.encoder import StagedModel
     from rescind.training.stages import CellData
 
-NOT_POSSIBLE = (MissingSource, BadData, MissingExtra)
+# what the ledger and the certificate say: the errors themselves name keys and paths (rule 4)
+NOT_POSSIBLE: dict[type[RescindError], str] = {
+    MissingSource: "the source cannot be read again",
+    BadData: "the source does not give the rows that were recorded",
+    MissingExtra: "a package that reads the source or the encoder is not installed",
+}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +136,10 @@ def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
     jobs: list[Job] = [ReplayOrder(str(b.folder), run.id, group) for group in groups]
     try:
         results = dict(fresh_executor(b).run(jobs, progress))
-    except NOT_POSSIBLE as error:
-        return Proof("replay", "not_possible", f"{error.what} {error.why}".strip())
+    except tuple(NOT_POSSIBLE) as error:
+        log.warning("The replay is not possible: %s", error)
+        told = next(text for kind, text in NOT_POSSIBLE.items() if isinstance(error, kind))
+        return Proof("replay", "not_possible", told)
     return _identical(run, groups, results)
 
 

@@ -126,8 +126,17 @@ def check_current(b: Backends, parts: Sequence[Snapshot]) -> None:
             raise StaleVersion(
                 f"Snapshot {part.name} is not made from what its cells hold now.",
                 "A withdrawal came in meanwhile, or the method made it elsewhere.",
-                "Run the same command again.",
+                _first(b, made_from) + "Run the same command again.",
             )
+
+
+def _first(b: Backends, made_from: frozenset[str]) -> str:
+    """A request whose method edits weights and still has to replace what was made from its records
+    stands in the way of every other.
+    """
+    unreleased = (r for r in state.suppressing(b) if r.withdrawn_at is None)
+    found = [r.id for r in unreleased if r.labels & made_from]
+    return f"`rescind process {found[0]}` first. " if found else ""
 
 
 def rebuild(

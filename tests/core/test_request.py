@@ -22,7 +22,7 @@ unlearned  evidenced held failed
 evidenced  erased held failed
 erased     closed failed
 held       planned withdrawn unlearned evidenced
-failed     accepted planned withdrawn unlearned evidenced erased held
+failed     accepted planned withdrawn unlearned evidenced erased held cancelled rejected
 closed
 rejected
 cancelled

@@ -28,6 +28,7 @@ from rescind.core.protocols import Entry, Write
 from rescind.core.run import Snapshot
 from rescind.core.version import weights_digest
 from rescind.methods.retrain import Retrain
+from rescind.render import to_html, to_markdown
 from rescind.storage.artifacts import FolderArtifacts
 from rescind.testing.tiny import tiny_recipe, tiny_task
 from rescind.training import determinism
@@ -86,7 +87,7 @@ def test_no_replay_no_exact_claim(ws: Workspace) -> None:
 def test_a_source_that_is_gone(ws: Workspace, source: Path) -> None:
     request = ws.request(ask(*some_key(ws, "0.0")))
     source.unlink()
-    assert "rows.jsonl" in lowered(ws, request.id)
+    assert "source cannot be read again" in lowered(ws, request.id)
 
 
 def test_a_source_that_is_gone_before_the_request_comes(ws: Workspace, source: Path) -> None:
@@ -110,7 +111,32 @@ def test_a_retained_row_that_changed(ws: Workspace, source: Path, when: str) -> 
     assert changed != ROWS
     write_rows(source, changed)
     request = request or ws.request(ask(key))
-    assert "source has changed" in lowered(ws, request.id)
+    assert "not give the rows that were recorded" in lowered(ws, request.id)
+
+
+@pytest.mark.parametrize("how", ["gone", "changed", "a key twice"])
+def test_why_there_is_no_replay_names_no_key_and_no_path(
+    how: str, encoder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ledger and a certificate are for good (rule 4); the person at the terminal is told."""
+    rows = [{"id": f"ann.{n}@example.org", **row} for n, row in enumerate(ROWS)]
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    ws = new_workspace(tmp_path / "ws", draw="4")
+    ws.train(tiny_recipe(tiny_task(encoder)), str(source), key="id")
+    key, other = some_key(ws, "0.0", "1.1")
+    request = ws.request(ask(key))
+    again = {
+        "changed": [r | ({"text": "other words"} if r["id"] == other else {}) for r in rows],
+        "a key twice": [*rows, next(r for r in rows if r["id"] == key) | {"text": "new text"}],
+    }
+    write_rows(source, again[how]) if how in again else source.unlink()
+    lowered(ws, request.id)
+    told = "".join(str(e) for e in ws.backends.ledger.entries(request.id))
+    told += str(ws.certificate_file(request.id)) + str(statement(ws.certificate(request.id)))
+    told += to_markdown(ws.report(request.id)) + to_html(ws.report(request.id))
+    assert [r["id"] for r in rows if r["id"] in told] == []
+    assert str(source) not in told
+    assert "The replay is not possible" in caplog.text
 
 
 def test_rows_that_were_added_or_are_to_be_forgotten_do_not_matter(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from tiny_workspace import ROWS, ask, keys_in, kinds, reopened, served, some_key, statement, usable
 
-from rescind import methods_of, state
+from rescind import acceptance, methods_of, state
 from rescind.core.dataset import Split
 from rescind.core.errors import (
     BadParameter,
@@ -236,6 +236,34 @@ def test_the_outage_may_be_accepted_with_the_request(ws: Workspace) -> None:
     request = ws.request(ask(*some_key(ws, *ALL), outage=True))
     assert request.status == "withdrawn"
     assert served(ws) == ()
+
+
+def test_a_rebuild_ends_the_wait_for_an_outage(ws: Workspace) -> None:
+    ws.process(ws.request(ask(*some_key(ws, "1.0", "1.1"))).id, replay=False)
+    request = ws.request(ask(*some_key(ws, "0.0", "0.1")))
+    assert (request.status, ws.report(request.id).plan.outage) == ("planned", True)
+    ws.rebuild(shards=[1])
+    ws.process(request.id, replay=False)
+    assert {s.shard for s in served(ws)} == {1}
+    assert not ws.report(request.id).plan.outage
+
+
+def test_two_requests_do_not_end_the_service_together(ws: Workspace) -> None:
+    """Each was planned when the other had not been withdrawn yet."""
+    drafts = [ws.resolve(ask(*some_key(ws, f"{shard}.0", f"{shard}.1"))) for shard in (0, 1)]
+    planned = []
+    for draft in drafts:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(acceptance, "withdraw", lambda b, request: request)
+            planned.append(ws.accept(draft))
+    assert [r.status for r in planned] == ["planned", "planned"]
+    assert not any(ws.report(r.id).plan.outage for r in planned)
+    statuses = [r.status for r in reopened(ws).requests()]  # which goes on where it was
+    assert sorted(statuses) == ["planned", "withdrawn"]
+    assert served(ws)
+    waiting = next(r for r in ws.requests() if r.status == "planned")
+    with pytest.raises(Refused, match="accept-outage"):
+        ws.process(waiting.id)
 
 
 def test_rebuilding_brings_the_full_budget_back(ws: Workspace) -> None:

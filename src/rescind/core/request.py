@@ -32,7 +32,17 @@ ALLOWED: dict[str, frozenset[str]] = {
     "erased": frozenset({"closed", "failed"}),
     "held": frozenset({"planned", "withdrawn", "unlearned", "evidenced"}),
     "failed": frozenset(
-        {"accepted", "planned", "withdrawn", "unlearned", "evidenced", "erased", "held"}
+        {
+            "accepted",
+            "planned",
+            "withdrawn",
+            "unlearned",
+            "evidenced",
+            "erased",
+            "held",
+            "cancelled",
+            "rejected",
+        }
     ),
     "closed": frozenset(),
     "rejected": frozenset(),

@@ -99,11 +99,11 @@ class LedgerContract:
     def test_threads_append_one_chain(self) -> None:
         ledger = self.make()
 
-        def work() -> None:
+        def work(thread: int) -> None:
             for n in range(10):
-                ledger.append(Entry("a", writes=(Write("t", f"{threading.get_ident()}.{n}", n),)))
+                ledger.append(Entry("a", writes=(Write("t", f"{thread}.{n}", n),)))
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
