@@ -182,7 +182,7 @@ def withdraw(b: Backends, request: Request) -> Request:
         return request
     now = datetime.now(UTC).isoformat()
     request = moved(replace(marked(b, request), withdrawn_at=now), "withdrawn")
-    served = [s.name for s in selection(live)]
+    served = [plain(s) for s in selection(live)]
     writes = (
         *(Write("part", s.name, None) for s in result.cut),
         *(

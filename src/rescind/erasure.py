@@ -93,9 +93,9 @@ def blocked(b: Backends, request: Request) -> dict[str, str]:
     stale = {a.name for a in b.artifacts.list(request.labels)}
     needed = {name: row["request"] for name, row in b.ledger.items("sealed").items()}
     claims = b.ledger.items("claim")
-    for owner, names in b.ledger.items("original").items():
+    for owner, served in b.ledger.items("original").items():
         if owner not in claims or not claims[owner]["released"]:
-            needed |= dict.fromkeys(names, owner)
+            needed |= {row["name"]: owner for row in served}
     return {name: owner for name, owner in needed.items() if name in stale and owner != request.id}
 
 

@@ -119,22 +119,6 @@ def parts(b: Backends) -> tuple[Snapshot, ...]:
     return tuple(sorted(found, key=lambda s: (s.shard, s.order, s.stage)))
 
 
-def snapshot(b: Backends, name: str) -> Snapshot:
-    """A snapshot that serves, or one that is sealed and waits for its evidence.
-
-    Raises:
-        DamagedArtifact: it is neither.
-    """
-    data = b.ledger.get("part", name)
-    if data is None and (row := b.ledger.get("sealed", name)) is not None:
-        data = row["snapshot"]
-    if data is None:
-        raise DamagedArtifact(
-            f"Snapshot {name} is gone.", do="`rescind db verify` checks what is here."
-        )
-    return snapshot_from(data)
-
-
 def snapshot_from(data: Mapping[str, Any]) -> Snapshot:
     """A snapshot from plain values, written out: ``build`` is slow for what a withdrawal reads."""
     return Snapshot(
@@ -175,7 +159,7 @@ def intact(b: Backends, part: Snapshot) -> bool:
 
 def original(b: Backends, request_id: str) -> tuple[Snapshot, ...]:
     """What was served before a request; readable until its erasure."""
-    return tuple(snapshot(b, name) for name in b.ledger.get("original", request_id))
+    return tuple(snapshot_from(row) for row in b.ledger.get("original", request_id))
 
 
 def sealed(b: Backends, request_id: str) -> tuple[Snapshot, ...]:

@@ -52,7 +52,7 @@ def _suppress(b: Backends, request: Request) -> Request:
     """For methods that edit weights the records go on the suppression list only now."""
     with acceptance.one_at_a_time(b):
         request = acceptance.marked(b, request)
-        served = [s.name for s in selection(state.parts(b))]
+        served = [plain(s) for s in selection(state.parts(b))]
         writes = (
             *acceptance.suppression(b, request),
             Write("original", request.id, served),
