@@ -146,8 +146,16 @@ def _accepted(b: Backends, request_id: str, draft: Draft) -> Request:
         method=draft.ask.method,
         accept_outage=draft.ask.accept_outage,
     )
-    b.ledger.append(Entry("request.accepted", request_id, writes=(state.write_request(request),)))
+    writes = (*_mark(b, request_id, draft), state.write_request(request))
+    b.ledger.append(Entry("request.accepted", request_id, writes=writes))
     return request
+
+
+def _mark(b: Backends, request_id: str, draft: Draft) -> tuple[Write, ...]:
+    """A keyed mark of the subject, so that who asks again is answered by the certificate."""
+    if draft.ask.subject is None or not b.settings.suppression_list:
+        return ()
+    return (Write("subject", state.subject_mark(b, draft.ask.subject), request_id),)
 
 
 def _planned(b: Backends, request: Request) -> Request:

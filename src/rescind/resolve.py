@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from rescind import rows, state
 from rescind.backends import Backends
 from rescind.core.dataset import Key, ManifestEntry, Record
-from rescind.core.errors import BadData, BadParameter, MissingSource, NoOp, Refused, UnknownKey
+from rescind.core.errors import BadData, BadParameter, MissingExtra, MissingSource, Refused
 from rescind.core.request import Goal, Target
 from rescind.data.duplicates import NearDuplicate, exact_duplicates, near_duplicates
-from rescind.data.manifest import subject_hash
-from rescind.data.words import naming
+from rescind.finding import Found, by_keys, by_subject, by_words
 
 NearPolicy = Literal["ask", "include", "keep", "refuse"]
 
@@ -43,8 +42,9 @@ class Ask:
 class Draft:
     """A request before acceptance. It holds content and is never stored.
 
-    ``shown`` are the records in question, ``near`` and ``exact`` duplicates that would stay,
-    ``already`` the keys that an earlier request covers, with that request's id.
+    ``shown`` are the records in question; ``near`` and ``exact`` name duplicates that would stay,
+    and ``stays`` are those records; ``already`` names what an earlier request covers (a key, or the
+    mark of a subject), with that request's id.
     """
 
     ask: Ask
@@ -54,7 +54,8 @@ class Draft:
     shown: tuple[Record, ...]
     near: tuple[NearDuplicate, ...]
     exact: tuple[Key, ...]
-    already: tuple[tuple[Key, str], ...]
+    stays: tuple[Record, ...]
+    already: tuple[tuple[str, str], ...]
     received_at: str
     due_at: str
 
@@ -73,88 +74,75 @@ def resolve(b: Backends, ask: Ask) -> Draft:
     """Find the records, the duplicates that would stay, and what is forgotten already.
 
     Raises:
+        BadParameter: the ask is malformed.
         UnknownKey: keys or a subject that the allow-list does not have; all are named.
         NoOp: nothing matches.
         Refused: duplicates would stay and the policy is ``refuse``.
     """
-    _one_of(ask)
+    ask = _well_formed(ask)
     entries = state.allowed(b)
-    try:
-        records: tuple[Record, ...] | None = rows.read(b, entries)
-    except (MissingSource, BadData):  # gone, or no longer what was recorded: forget all the same
-        records = None
-    keys, already = _keys(b, ask, entries, records)
-    near, exact = _duplicates(b, keys, records)
+    records, others = _rows(b, entries)
+    found = _found(b, ask, entries, records, others)
+    near, exact = _duplicates(b, found.keys, records)
     if ask.near == "include":
-        keys, near, exact = _with_duplicates(b, keys, near, exact, records)
+        keys, near, exact = _with_duplicates(b, found.keys, near, exact, records)
+        found = replace(found, keys=keys)
     if ask.near == "refuse" and (near or exact):
         raise Refused(
             f"{len(near) + len(exact)} duplicates of the forget set would stay.",
             "You asked to refuse in that case.",
             "Use --near include to forget them too, or --near keep to leave and count them.",
         )
-    return _draft(b, ask, entries, records, keys, already, near, exact)
+    return _draft(b, ask, entries, records, found, near, exact)
 
 
-def _one_of(ask: Ask) -> None:
+def _rows(
+    b: Backends, entries: Sequence[ManifestEntry]
+) -> tuple[tuple[Record, ...] | None, tuple[Record, ...]]:
+    """The listed rows, or None where they cannot be read as recorded: that stops no forgetting."""
+    try:
+        return rows.read_with_others(b, entries)
+    except (MissingSource, MissingExtra, BadData):
+        return None, ()
+
+
+def _found(
+    b: Backends,
+    ask: Ask,
+    entries: Sequence[ManifestEntry],
+    records: Sequence[Record] | None,
+    others: Sequence[Record],
+) -> Found:
+    if ask.words is not None:
+        return by_words(b, ask.words, records, others)
+    if ask.subject is not None:
+        return by_subject(b, ask.subject, entries, others)
+    return by_keys(b, ask.keys, entries)
+
+
+def _well_formed(ask: Ask) -> Ask:
+    """The ask with its keys as text, as they are kept: 17 and "17" are one key.
+
+    Raises:
+        BadParameter: keys that are no keys, or an unknown policy.
+        Refused: not exactly one of keys, subject and words is named.
+    """
+    if ask.near not in get_args(NearPolicy):
+        known = ", ".join(get_args(NearPolicy))
+        raise BadParameter(f"near is {ask.near!r}.", do=f"Use one of {known}.")
+    if isinstance(ask.keys, str) or not all(type(key) in (str, int) for key in ask.keys):
+        raise BadParameter(
+            f"keys is {ask.keys!r}.",
+            "Keys are texts or integers, in a tuple.",
+            "Give keys=('17',).",
+        )
     named = [bool(ask.keys), ask.subject is not None, ask.words is not None]
     if sum(named) != 1:
         raise Refused(
             f"A request names keys, a subject or words; this one names {sum(named)} of them.",
             do="Give exactly one: --key, --from FILE.csv, --subject or --words.",
         )
-
-
-def _keys(
-    b: Backends,
-    ask: Ask,
-    entries: Sequence[ManifestEntry],
-    records: Sequence[Record] | None,
-) -> tuple[tuple[Key, ...], tuple[tuple[Key, str], ...]]:
-    if ask.words is not None:
-        return _by_words(ask.words, records), ()
-    if ask.subject is not None:
-        wanted = subject_hash(ask.subject, b.keys.get("workspace"))
-        found = tuple(e.key for e in entries if e.subject == wanted)
-        if not found:
-            raise UnknownKey(
-                f"No record of subject {ask.subject!r}.",
-                "The allow-list has none: never had, or already forgotten.",
-                "Check the spelling; `rescind request list` shows what was forgotten and when.",
-            )
-        return found, ()
-    known = {e.key for e in entries}
-    wanted_keys = tuple(dict.fromkeys(ask.keys))
-    already = tuple((k, r) for k in wanted_keys if k not in known for r in [_covered(b, k)] if r)
-    unknown = [k for k in wanted_keys if k not in known and not _covered(b, k)]
-    if unknown:
-        raise UnknownKey(
-            f"{len(unknown)} of {len(wanted_keys)} keys are not here: {', '.join(unknown[:5])}.",
-            "A request with an unknown key is refused as a whole, so that nothing is half done.",
-            "Correct or remove the key, then send the request again.",
-        )
-    return tuple(k for k in wanted_keys if k in known), already
-
-
-def _covered(b: Backends, key: Key) -> str | None:
-    found = b.ledger.get("suppressed", state.suppression_leaf(b, key))
-    return None if found is None else str(found)
-
-
-def _by_words(words: str, records: Sequence[Record] | None) -> tuple[Key, ...]:
-    if records is None:
-        raise MissingSource(
-            "The source cannot be read as it was recorded, so words cannot be looked up in it.",
-            do="Bring the source back, or name the records by --key.",
-        )
-    found = tuple(r.key for r in naming(records, words))
-    if not found:
-        raise NoOp(
-            f"No record contains {words!r} as whole words.",
-            "A request that matches nothing is an error.",
-            "Check the spelling, or name the records by --key.",
-        )
-    return found
+    return replace(ask, keys=tuple(str(key) for key in ask.keys))
 
 
 Duplicates = tuple[tuple[NearDuplicate, ...], tuple[Key, ...]]
@@ -190,12 +178,11 @@ def _draft(
     ask: Ask,
     entries: Sequence[ManifestEntry],
     records: Sequence[Record] | None,
-    keys: tuple[Key, ...],
-    already: tuple[tuple[Key, str], ...],
+    found: Found,
     near: tuple[NearDuplicate, ...],
     exact: tuple[Key, ...],
 ) -> Draft:
-    gone = set(keys)
+    gone, stays = set(found.keys), {n.retain_key for n in near} | set(exact)
     hit = [e for e in entries if e.key in gone]
     kind: Literal["records", "subject", "words"] = "records"
     if ask.subject is not None or ask.words is not None:
@@ -213,12 +200,13 @@ def _draft(
     return Draft(
         ask=ask,
         target=target,
-        keys=tuple(sorted(keys)),
+        keys=tuple(sorted(found.keys)),
         cells=frozenset(e.cell for e in hit),
         shown=tuple(r for r in records or () if r.key in gone),
         near=near,
         exact=exact,
-        already=already,
+        stays=tuple(r for r in records or () if r.key in stays),
+        already=found.already,
         received_at=received.isoformat(),
         due_at=due.isoformat(),
     )

@@ -6,10 +6,11 @@ import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rescind import state
 from rescind.backends import Backends
-from rescind.core.canonical import build, dumps
+from rescind.core.canonical import build, digest, dumps
 from rescind.core.dataset import ManifestEntry, Record, Source
 from rescind.core.lineage import label
 from rescind.data.records import records_from
@@ -27,9 +28,21 @@ def read(
         MissingSource: the rows cannot be read again.
         BadData: a row has changed or vanished.
     """
+    return read_with_others(b, entries, source)[0]
+
+
+def read_with_others(
+    b: Backends, entries: Sequence[ManifestEntry], source: Source | None = None
+) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    """As ``read``, and the rows that are not on the list: new ones, and those that are forgotten.
+
+    The second are for answering who asks again; nothing may be made from them.
+    """
     source = source or state.run(b).source
     records = _stored(b, entries) if source.kind == "stored" else _from_source(source)
-    return check_rows(records, entries, b.keys.get("workspace")).records
+    listed = {entry.key for entry in entries}
+    others = tuple(r for r in records if r.key not in listed)
+    return check_rows(records, entries, b.keys.get("workspace")).records, others
 
 
 def _from_source(source: Source) -> tuple[Record, ...]:
@@ -51,7 +64,9 @@ def read_cell(b: Backends, cell: str) -> list[Record]:
     for generation in range(state.generation(b, cell), -1, -1):
         name = f"rows/{label(cell, generation)}"
         if b.artifacts.find(name) is not None:
-            return [build(Record, data) for data in json.loads(b.artifacts.get(name))]
+            found = [build(Record, data) for data in json.loads(b.artifacts.get(name))]
+            # worked out again, so that it is the content that is compared with the allow-list
+            return [replace(record, digest=digest(record.row)) for record in found]
     return []
 
 

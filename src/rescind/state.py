@@ -223,6 +223,19 @@ def suppression_leaf(b: Backends, key: Key) -> str:
     return keyed(b.keys.get("workspace"), "suppressed", key)
 
 
+def subject_mark(b: Backends, subject: str) -> str:
+    """What a request for a subject leaves behind, so that asking again is answered."""
+    return keyed(b.keys.get("workspace"), "subject asked", subject)
+
+
+def asked_for(b: Backends, mark: str) -> str | None:
+    """The request that was made for a marked subject, unless it ended without forgetting."""
+    owner = b.ledger.get("subject", mark)
+    if owner is None or request(b, owner).status in ("cancelled", "rejected"):
+        return None
+    return str(owner)
+
+
 def forgotten_root(b: Backends) -> str | None:
     """Merkle root of the suppression list, or None where the user turned the list off."""
     if not b.settings.suppression_list:
