@@ -13,11 +13,13 @@ from rescind.core.canonical import build, plain
 from rescind.core.dataset import Manifest, ManifestEntry
 from rescind.core.errors import ErasureIncomplete
 from rescind.core.evidence import ErasureReceipt
-from rescind.core.lineage import Artifact
+from rescind.core.lineage import Artifact, is_outdated
 from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
 from rescind.data.manifest import leaves, manifest_bytes
 from rescind.proofs.merkle import root
+
+LEFT_BEHIND = "work that a withdrawal overtook left it behind; opening the workspace destroys it"
 
 
 def erase(b: Backends, request: Request) -> Request:
@@ -30,7 +32,7 @@ def erase(b: Backends, request: Request) -> Request:
         return request
     started = _started(b, request)
     stale = [a.name for a in b.artifacts.list(request.labels)]
-    b.artifacts.destroy([*stale, *_replaced(b)])
+    b.artifacts.destroy([*stale, *_replaced(b), *left_behind(b)])
     left = tuple(a.name for a in b.artifacts.list(request.labels))
     if left:
         raise ErasureIncomplete(left, f"{len(left)} stale artifacts are left.", do="Try again.")
@@ -106,10 +108,20 @@ def _why(request: Request) -> str:
 def remaining(b: Backends) -> dict[str, str]:
     """Everything stale that is still stored, with the reason: what `rescind erase` shows."""
     found: dict[str, str] = {}
-    for request in state.suppressing(b):
-        why = f"request {request.id}: {_why(request)}"
-        found |= {a.name: why for a in b.artifacts.list(request.labels)}
+    now = state.generations(b)  # before the requests: each that has bumped one of these is listed
+    open_ = state.suppressing(b)
+    for artifact in b.artifacts.list():
+        if any(is_outdated(label, now) for label in artifact.cells):
+            needing = (f"request {r.id}: {_why(r)}" for r in open_ if r.labels & artifact.cells)
+            found[artifact.name] = next(needing, LEFT_BEHIND)
     return found
+
+
+def left_behind(b: Backends) -> list[str]:
+    """Stale artifacts that no open request will destroy: work that a withdrawal overtook and that
+    was killed before it could remove what it had stored.
+    """
+    return [name for name, why in remaining(b).items() if why == LEFT_BEHIND]
 
 
 def _rewrite(b: Backends, request: Request, stale: Iterable[Artifact]) -> Manifest:

@@ -17,7 +17,7 @@ from rescind.core.protocols import Job, Progress
 from rescind.core.run import Run, Snapshot
 from rescind.core.version import selection
 from rescind.data.manifest import manifest_bytes
-from rescind.jobs import AllowList, Place, ScoreSnapshots, content, prediction_name
+from rescind.jobs import AllowList, Place, ScoreSnapshots, content, keep, prediction_name
 from rescind.metrics.accuracy import accuracy, change
 from rescind.metrics.agreement import agreement
 
@@ -84,7 +84,7 @@ def score_all(b: Backends, run: Run, snapshots: Sequence[Snapshot], progress: Pr
     if not missing:
         return
     name = f"manifest/test-{content(b, test, labels.values())}"
-    b.artifacts.put(name, "manifest", manifest_bytes(test), frozenset(labels.values()))
+    keep(b, name, "manifest", manifest_bytes(test), frozenset(labels.values()))
     place = Place(str(b.folder), run.id, AllowList(name, labels))
     jobs: list[Job] = [ScoreSnapshots(place, (s,)) for s in missing]
     for _ in b.executor.run(jobs, progress):

@@ -14,6 +14,8 @@ from rescind import rows, state
 from rescind.backends import Backends, connect
 from rescind.core.canonical import digest, keyed, plain
 from rescind.core.dataset import ManifestEntry
+from rescind.core.errors import StaleVersion
+from rescind.core.lineage import ArtifactKind, is_outdated
 from rescind.core.partition import Cell
 from rescind.core.protocols import Progress
 from rescind.core.run import Order, Recipe, Run, Snapshot
@@ -58,12 +60,45 @@ def open_desk(place: Place) -> Desk:
 
     b = connect(Path(place.folder))
     settle(b.settings.threads)
+    check_not_overtaken(b, place.allow.labels.values())  # its allow-list may be destroyed by now
     run = state.run_by_id(b, place.run)
     entries = entries_from(b.artifacts.get(place.allow.manifest))
     by_cell: dict[str, list[ManifestEntry]] = defaultdict(list)
     for entry in sorted(entries, key=lambda e: e.key):
         by_cell[entry.cell].append(entry)
     return Desk(b, run, staged_model(run.recipe), by_cell, place.allow.labels)
+
+
+def keep(b: Backends, name: str, kind: ArtifactKind, data: bytes, labels: frozenset[str]) -> None:
+    """Store what was made from these cells, unless a withdrawal has changed one of them meanwhile.
+
+    Its request may be closed by now, and would never look for what comes later. A withdrawal that
+    comes after this look finds the artifact in the store.
+
+    Raises:
+        StaleVersion: it was overtaken; nothing is left of it.
+    """
+    b.artifacts.put(name, kind, data, labels)
+    try:
+        check_not_overtaken(b, labels)
+    except StaleVersion:
+        b.artifacts.destroy([name])
+        raise
+
+
+def check_not_overtaken(b: Backends, labels: Iterable[str]) -> None:
+    """Refuse to go on with cells that a withdrawal has changed.
+
+    Raises:
+        StaleVersion: one of the labels is no longer that of its cell.
+    """
+    now = state.generations(b)
+    if any(is_outdated(label, now) for label in labels):
+        raise StaleVersion(
+            "A withdrawal has changed the records that something was being made from.",
+            "What is made from a forgotten record is neither kept nor served.",
+            "Run the same command again; it uses the records that are left.",
+        )
 
 
 # the base is frozen and its adapters are set before each use, so jobs of one process may share it
@@ -101,7 +136,7 @@ def cell_reader(desk: Desk) -> Callable[[Cell], CellData]:
             records = [r.row for r in rows.read(desk.b, entries, desk.run.source)]
             made = cell_data(desk.model, records)
             data = to_bytes({**made.activations, "labels": made.labels})
-            desk.b.artifacts.put(name, "activations", data, frozenset({now}))
+            keep(desk.b, name, "activations", data, frozenset({now}))
         stored = from_bytes(desk.b.artifacts.get(name))
         labels = stored.pop("labels")
         return CellData(stored, labels)
@@ -141,7 +176,7 @@ class TrainOrder:
 
         def save(stage: int, data: bytes) -> None:
             made_from = frozenset(desk.labels[str(c)] for c in self.order.cells(stage))
-            store.put(names[stage], "snapshot", data, made_from)
+            keep(desk.b, names[stage], "snapshot", data, made_from)
             digests[stage] = hashlib.sha256(data).hexdigest()
 
         cells = cell_reader(desk)

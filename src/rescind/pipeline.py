@@ -145,6 +145,7 @@ def recover(b: Backends) -> None:
     Requests that another process holds are left to it.
     """
     b.artifacts.sweep()
+    b.artifacts.destroy(erasure.left_behind(b))
     cut = (b.artifacts.find(name) for name in b.ledger.items("sealed"))
     b.artifacts.seal([a.name for a in cut if a is not None and not a.sealed])
     for request in state.requests(b):

@@ -18,7 +18,7 @@ from rescind.core.protocols import Entry, Job, Progress, Write
 from rescind.core.run import Order, Recipe, Run, Snapshot
 from rescind.core.version import ModelVersion, selection, weights_digest
 from rescind.data.manifest import entries_of, manifest_bytes
-from rescind.jobs import AllowList, CacheCell, Place, TrainOrder, content
+from rescind.jobs import AllowList, CacheCell, Place, TrainOrder, content, keep
 
 
 def train_orders(
@@ -57,7 +57,7 @@ def _place(
     cells = sorted({e.cell for e in entries})
     labels = {c: label(c, generations.get(c, 0)) for c in cells}
     name = f"manifest/job-{content(b, entries, labels.values())}"
-    b.artifacts.put(name, "manifest", manifest_bytes(entries), frozenset(labels.values()))
+    keep(b, name, "manifest", manifest_bytes(entries), frozenset(labels.values()))
     return Place(str(b.folder), run.id, AllowList(name, labels))
 
 

@@ -5,6 +5,7 @@ The index from label to artifacts is kept by ``Artifacts.list``: a look-up costs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +32,12 @@ class Artifact:
 def label(cell: str, generation: int) -> str:
     """A cell's content at one time: ``0.1#2`` is cell 0.1 after two withdrawals from it."""
     return f"{cell}#{generation}"
+
+
+def is_outdated(label: str, generations: Mapping[str, int]) -> bool:
+    """Whether a withdrawal has changed the cell since it had this label."""
+    cell, _, generation = label.rpartition("#")
+    return int(generation) < generations.get(cell, 0)
 
 
 def labels_until(cell: str, generation: int) -> frozenset[str]:
