@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rescind import state
 from rescind.backends import Backends
 from rescind.core.dataset import ManifestEntry
-from rescind.core.evidence import Evaluation
+from rescind.core.evidence import Evaluation, Measurement
 from rescind.core.lineage import label
 from rescind.core.protocols import Job, Progress
 from rescind.core.run import Run, Snapshot
@@ -35,24 +35,49 @@ def before_and_after(
     """Both versions on the same test records: accuracy, its change, and how often they agree.
 
     A side that serves nothing has no measurements, nor has any where no test record is left: a
-    deletion must not wait for data to measure it on (decision 6).
+    deletion must not wait for data to measure it on (decision 6), nor for what was served before
+    and is lost.
     """
     run, test = state.run(b), _test(b)
     if not test:
         return _unmeasured(versions[0], before), _unmeasured(versions[1], after)
+    lost = _lost(b, before, test)
+    old, new = _measured(b, run, () if lost else before, after, versions, progress)
+    empty = Evaluation(versions[0], ()) if lost else _unmeasured(versions[0], before)
+    return (
+        Evaluation(versions[0], old) if old else empty,
+        Evaluation(versions[1], new) if new else _unmeasured(versions[1], after),
+    )
+
+
+def _measured(
+    b: Backends,
+    run: Run,
+    before: Sequence[Snapshot],
+    after: Sequence[Snapshot],
+    versions: tuple[str, str],
+    progress: Progress,
+) -> tuple[tuple[Measurement, ...], tuple[Measurement, ...]]:
+    """The measurements of both sides; a comparison belongs to the later one."""
     score_all(b, run, (*before, *after), progress)
+    test = _test(b)
     old = _right(b, run, before, test) if before else []
     new = _right(b, run, after, test) if after else []
     first = (accuracy("test_accuracy", versions[0], old, "none"),) if old else ()
-    measured = [accuracy("test_accuracy", versions[1], new, "original")] if new else []
-    if old and new:
+    if not new:
+        return first, ()
+    measured = [accuracy("test_accuracy", versions[1], new, "original" if old else "none")]
+    if old:
         told = _answers(b, run, before), _answers(b, run, after)
         measured.append(change("accuracy_change", versions[1], old, new))
         measured.append(agreement("agreement", versions[1], *told))
-    return (
-        Evaluation(versions[0], first) if old else _unmeasured(versions[0], before),
-        Evaluation(versions[1], tuple(measured)) if new else _unmeasured(versions[1], after),
-    )
+    return first, tuple(measured)
+
+
+def _lost(b: Backends, served: Sequence[Snapshot], test: Sequence[ManifestEntry]) -> bool:
+    """Whether some of it was never scored on these test records and cannot be read any more."""
+    unscored = (s for s in served if b.artifacts.find(prediction_name(b, s, test)) is None)
+    return not all(state.intact(b, s) for s in unscored)
 
 
 def _unmeasured(version: str, served: Sequence[Snapshot]) -> Evaluation:

@@ -116,26 +116,34 @@ def _record_failure(b: Backends, request: Request, error: Exception) -> None:
     again: Status = "withdrawn" if request.withdrawn_at else "planned"
     anew = isinstance(error, StaleVersion | NotDeterministic)
     resume = again if anew else request.status
-    if isinstance(error, NotDeterministic | DamagedArtifact):
-        _discard(b, request)
+    dropped = _discard(b, request) if isinstance(error, NotDeterministic | DamagedArtifact) else ()
     failed = replace(request, status="failed", resume=resume, reason=reason)
     redo = ("claim", "evaluation", "proof") if anew else ()
-    writes = (*(Write(t, request.id, None) for t in redo), state.write_request(failed))
-    b.ledger.append(Entry("request.failed", request.id, {"step": step, "reason": reason}, writes))
+    writes = (
+        *(Write(t, request.id, None) for t in redo),
+        *(Write("part", name, None) for name in dropped),
+        state.write_request(failed),
+    )
+    facts = {"step": step, "reason": reason, "dropped": len(dropped)}
+    b.ledger.append(Entry("request.failed", request.id, facts, writes))
 
 
-def _discard(b: Backends, request: Request) -> None:
-    """Destroy snapshots that were refuted: unreleased ones, and live ones that were changed.
+def _discard(b: Backends, request: Request) -> tuple[str, ...]:
+    """Destroy snapshots that were refuted: unreleased ones, and live ones changed or lost.
 
     Their lineage may be false, so no erasure would find them, and no training may go on from them.
+
+    Returns:
+        The live ones: they leave service too, and `rescind rebuild` trains them again.
     """
     if request.status not in ("planned", "withdrawn", "unlearned"):
-        return
+        return ()
     claim, live = b.ledger.get("claim", request.id), state.parts(b)
     kept = {s.name for s in live}
     added = [] if claim is None else [s["name"] for s in claim["change"]["add"]]
-    changed = [s.name for s in live if not state.intact(b, s)]
+    changed = tuple(s.name for s in live if not state.intact(b, s))
     b.artifacts.destroy([*(n for n in added if n not in kept), *changed])
+    return changed
 
 
 def recover(b: Backends) -> None:
@@ -146,8 +154,7 @@ def recover(b: Backends) -> None:
     """
     b.artifacts.sweep()
     b.artifacts.destroy(erasure.left_behind(b))
-    cut = (b.artifacts.find(name) for name in b.ledger.items("sealed"))
-    b.artifacts.seal([a.name for a in cut if a is not None and not a.sealed])
+    b.artifacts.seal(list(b.ledger.items("sealed")))
     for request in state.requests(b):
         if request.status in FINAL:
             b.keys.destroy(f"request/{request.id}")

@@ -97,6 +97,8 @@ def _moment(entry: Entry) -> Moment:
     what = WORDS.get(entry.kind, entry.kind)
     if entry.kind == "parts.withdrawn":
         what += f" ({len(entry.facts['cut'])} snapshots cut)"
+    if entry.kind == "evaluation.done" and not entry.facts["before"] and entry.facts["after"]:
+        what = "measured after only; what served before was lost, or nothing did"
     if entry.kind == "proof.made":
         what = f"replay: {str(entry.facts['outcome']).replace('_', ' ')}"
     if entry.kind == "request.failed":

@@ -187,8 +187,9 @@ def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
         progress,
     )
     found = {"before": plain(before), "after": plain(after)}
+    facts = {"before": len(before.measurements), "after": len(after.measurements)}
     b.ledger.append(
-        Entry("evaluation.done", request.id, writes=(Write("evaluation", request.id, found),))
+        Entry("evaluation.done", request.id, facts, (Write("evaluation", request.id, found),))
     )
 
 

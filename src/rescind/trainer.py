@@ -144,9 +144,11 @@ def rebuild(
 ) -> int:
     """Bring shards back: train their missing orders on the retain set and let them serve.
 
+    Snapshots that are lost or damaged are trained again too.
+
     Args:
         b: the workspace.
-        shards: which; by default those with no survivor.
+        shards: which; by default those with no survivor, or with a damaged snapshot.
         limit: at most so many orders a shard.
         progress: told of each step.
 
@@ -157,10 +159,14 @@ def rebuild(
         NoOp: no order of these shards is missing.
     """
     run, live = state.run(b), state.parts(b)
-    wanted = set(shards) if shards is not None else _dead(run, live)
-    missing = _missing(run, live, wanted, limit)
+    damaged = [s for s in live if not state.intact(b, s)]
+    lost = {s.name for s in damaged}
+    intact = [s for s in live if s.name not in lost]
+    wanted = _dead(run, intact) | {s.shard for s in damaged} if shards is None else set(shards)
+    missing = _missing(run, intact, wanted, limit)
     if not missing:
         raise NoOp("No shard has an order to train again.", do="Name shards with --shard.")
+    b.artifacts.destroy([s.name for s in damaged if s.shard in wanted])
     generations = state.generations(b)
     training = [e for e in state.allowed(b) if e.cell != "test"]
     made = train_orders(b, run, missing, training, generations, progress)

@@ -140,7 +140,7 @@ def test_damage_is_named(
     with pytest.raises(DamagedArtifact) as caught:
         store.get("n")
     assert "'n'" in caught.value.what
-    assert "rescind erase" in caught.value.do
+    assert "rescind rebuild" in caught.value.do
     assert store.get("other") == TEXT[::-1]
     store.put("n", "rows", TEXT, A)
     assert store.get("n") == TEXT

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from rescind.core.canonical import dumps
-from rescind.core.errors import DamagedArtifact, UnknownKey
+from rescind.core.errors import DamagedArtifact
 from rescind.core.lineage import Artifact, ArtifactKind
 from rescind.storage.database import Database
 from rescind.storage.files import LOCK, locked, remove_durably, storage_errors, write_durably
@@ -108,18 +108,12 @@ class FolderArtifacts:
     def seal(self, names: Sequence[str]) -> None:
         """Mark artifacts as kept for evidence and never to be served.
 
-        Raises:
-            UnknownKey: one of the names is not listed; none is sealed then.
+        Names that are not listed are passed over, as in ``destroy``: what is gone cannot be served,
+        and a withdrawal must not stop at it.
         """
+        query = update(artifacts).where(artifacts.c.name.in_(list(names))).values(sealed=True)
         with self._locked(), self._database.write() as connection:
-            for name in names:
-                query = update(artifacts).where(artifacts.c.name == name).values(sealed=True)
-                if not connection.execute(query).rowcount:
-                    raise UnknownKey(
-                        f"There is no artifact {name!r} to seal.",
-                        "It was destroyed or never stored.",
-                        "Run `rescind erase` to see what is stored.",
-                    )
+            connection.execute(query)
 
     def destroy(self, names: Sequence[str]) -> None:
         """Delete key and bytes, unless another name shares them, and then the listing.
@@ -292,5 +286,5 @@ def _damaged(name: str, how: str) -> DamagedArtifact:
     return DamagedArtifact(
         f"The artifact {name!r} {how}.",
         "Its bytes cannot be given back as they were stored.",
-        "Restore a backup of the workspace, or drop it with `rescind erase` and train again.",
+        "Restore a backup; a lost snapshot is trained again by `rescind rebuild`.",
     )
