@@ -20,16 +20,16 @@ PREFIX = "RESCIND_"
 WORKSPACE = "RESCIND_WORKSPACE"  # says where the workspace is, not how it behaves
 
 
-def _about(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"about": text})
+def _about(default: Any, text: str, fixed: bool = False) -> Any:
+    return field(default=default, metadata={"about": text, "fixed": fixed})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Each field is a line of rescind.toml and a variable RESCIND_<NAME>."""
 
-    encrypt: bool = _about(True, "encrypt every stored artifact with its own key")
-    suppression_list: bool = _about(True, "keep a keyed mark of each forgotten record")
+    encrypt: bool = _about(True, "encrypt every stored artifact with its own key", fixed=True)
+    suppression_list: bool = _about(True, "keep a keyed mark of each forgotten record", fixed=True)
     workers: int = _about(0, "worker processes; 0 is one a core")
     threads: int = _about(1, "torch threads in each worker; part of what fixes the bytes")
     executor: Literal["local", "inline"] = _about("local", "local: worker processes; inline: none")
@@ -84,6 +84,30 @@ def write_settings(folder: Path, settings: Settings) -> Path:
     path = folder / FILE
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def fixed(settings: Settings) -> dict[str, Json]:
+    """The settings that are decided when a workspace is made, with their values."""
+    return {f.name: getattr(settings, f.name) for f in fields(settings) if f.metadata["fixed"]}
+
+
+def check_fixed(folder: Path, settings: Settings, made_with: Mapping[str, Json]) -> None:
+    """Compare with what the workspace was made with: a certificate speaks of all that is stored.
+
+    Raises:
+        BadParameter: another value; all are named.
+    """
+    now = fixed(settings)
+    other = [name for name in made_with if name in now and now[name] != made_with[name]]
+    if other:
+        was = ", ".join(f"{name} = {json.dumps(made_with[name])}" for name in other)
+        variables = ", ".join(PREFIX + name.upper() for name in other)
+        raise BadParameter(
+            f"The workspace {folder} was made with {was}; now another value is set.",
+            "What is stored already, and what was certified, follow the first value.",
+            f"Set {was} in {folder / FILE}, and leave the environment without {variables}; or make"
+            " another workspace.",
+        )
 
 
 def typed(cls: type[Any], given: Mapping[str, Json]) -> dict[str, Json]:

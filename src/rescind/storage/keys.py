@@ -26,23 +26,30 @@ class KeyStore:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def get(self, name: str) -> bytes:
-        """The key.
+    def get(self, name: str, size: int | None = None) -> bytes:
+        """The key; of ``size`` bytes where that is given.
 
         Raises:
-            DamagedArtifact: it was destroyed or never made.
+            DamagedArtifact: it was destroyed or never made, or has another size.
             StorageFailed: it cannot be read.
         """
         path = self._path(name)
         with storage_errors(f"Reading the key {name!r}"):
             try:
-                return path.read_bytes()
+                key = path.read_bytes()
             except FileNotFoundError:
                 raise DamagedArtifact(
                     f"The key {name!r} is not in the key store.",
                     "It was destroyed or never made; what it encrypted cannot be read again.",
                     "If it was lost by accident, restore a backup of the workspace.",
                 ) from None
+        if size is not None and len(key) != size:
+            raise DamagedArtifact(
+                f"The key {name!r} has {len(key)} bytes instead of {size}.",
+                "What it encrypted cannot be read.",
+                "Restore a backup of the workspace.",
+            )
+        return key
 
     def ensure(self, name: str, size: int = 32) -> bytes:
         """The key; drawn from the system's randomness, ``size`` bytes, where there is none yet.
@@ -58,14 +65,7 @@ class KeyStore:
             with self._locked():
                 if not path.exists():
                     write_durably(path, secrets.token_bytes(size))
-        key = self.get(name)
-        if len(key) != size:
-            raise DamagedArtifact(
-                f"The key {name!r} has {len(key)} bytes instead of {size}.",
-                "What it encrypted cannot be read.",
-                "Restore a backup of the workspace.",
-            )
-        return key
+        return self.get(name, size)
 
     def put(self, name: str, data: bytes) -> None:
         """Store a key that was made elsewhere, in place of what is there."""
