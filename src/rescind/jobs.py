@@ -14,7 +14,7 @@ from rescind import rows, state
 from rescind.backends import Backends, connect
 from rescind.core.canonical import digest, keyed, plain
 from rescind.core.dataset import ManifestEntry
-from rescind.core.errors import StaleVersion
+from rescind.core.errors import DamagedArtifact, StaleVersion
 from rescind.core.lineage import ArtifactKind, is_outdated
 from rescind.core.partition import Cell
 from rescind.core.protocols import Progress
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """The records a job may use: a manifest artifact, and each cell's label when it was written."""
+    """The records a job may use: a manifest artifact, and the label of each cell, of those without
+    a record too, when it was written.
+    """
 
     manifest: str
     labels: Mapping[str, str]
@@ -60,13 +62,20 @@ def open_desk(place: Place) -> Desk:
 
     b = connect(Path(place.folder))
     settle(b.settings.threads)
-    check_not_overtaken(b, place.allow.labels.values())  # its allow-list may be destroyed by now
     run = state.run_by_id(b, place.run)
-    entries = entries_from(b.artifacts.get(place.allow.manifest))
+    entries = entries_from(_allow_list(b, place.allow))
     by_cell: dict[str, list[ManifestEntry]] = defaultdict(list)
     for entry in sorted(entries, key=lambda e: e.key):
         by_cell[entry.cell].append(entry)
     return Desk(b, run, staged_model(run.recipe), by_cell, place.allow.labels)
+
+
+def _allow_list(b: Backends, allow: AllowList) -> bytes:
+    try:
+        return b.artifacts.get(allow.manifest)
+    except DamagedArtifact:
+        check_not_overtaken(b, allow.labels.values())  # then an erasure has destroyed the list
+        raise
 
 
 def keep(b: Backends, name: str, kind: ArtifactKind, data: bytes, labels: frozenset[str]) -> None:
@@ -165,7 +174,7 @@ class TrainOrder:
     order: Order
 
     def run(self, progress: Progress) -> list[dict[str, Any]]:
-        """The order's snapshots, as plain values, stage by stage."""
+        """The order's snapshots, as plain values, stage by stage; none for stages left out."""
         from rescind.training.stages import train_order
 
         desk = open_desk(self.place)
@@ -181,7 +190,7 @@ class TrainOrder:
 
         cells = cell_reader(desk)
         train_order(desk.model, desk.run.recipe, self.order, cells, have, save, progress)
-        return [plain(self._snapshot(desk, i, n, digests[i])) for i, n in enumerate(names)]
+        return [plain(self._snapshot(desk, i, names[i], digests[i])) for i in sorted(digests)]
 
     def _snapshot(self, desk: Desk, stage: int, name: str, digest: str) -> Snapshot:
         cells = self.order.cells(stage)

@@ -73,7 +73,7 @@ class ReplayOrder:
         cells = functools.cache(fresh_cells(b, run, model))
         train_order(model, run.recipe, order, cells, {}, made.__setitem__, progress)
         for part in self.parts:
-            if made[part.stage] != b.artifacts.get(part.name):
+            if made.get(part.stage) != b.artifacts.get(part.name):
                 raise different(part)
         sizes = [len(cells(cell).labels) for cell in order.cells(last.stage)]
         return [
@@ -127,8 +127,10 @@ def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
     problem = _other_environment(b, run)
     if problem:
         return Proof("replay", "not_possible", problem)
+    filled = {e.cell for e in state.allowed(b) if e.cell != "test"}
+    whole = [s for s in run.checkpoints if s.cells & filled]
     if not parts:
-        return _identical(run, (), {})
+        return _identical(run, whole, (), {})
     by_order: dict[tuple[int, int], list[Snapshot]] = {}
     for part in sorted(parts, key=lambda s: s.stage):
         by_order.setdefault((part.shard, part.order), []).append(part)
@@ -140,7 +142,7 @@ def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
         log.warning("The replay is not possible: %s", error)
         told = next(text for kind, text in NOT_POSSIBLE.items() if isinstance(error, kind))
         return Proof("replay", "not_possible", told)
-    return _identical(run, groups, results)
+    return _identical(run, whole, groups, results)
 
 
 def fresh_executor(b: Backends) -> Executor:
@@ -159,9 +161,16 @@ def _prefixes(parts: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
 
 
 def _identical(
-    run: Run, groups: Sequence[tuple[Snapshot, ...]], results: Mapping[int, list[tuple[str, int]]]
+    run: Run,
+    whole: Sequence[Snapshot],
+    groups: Sequence[tuple[Snapshot, ...]],
+    results: Mapping[int, list[tuple[str, int]]],
 ) -> Proof:
-    """The proof, its weights worked out from the replayed digests and counts alone."""
+    """The proof, its weights worked out from the replayed digests and counts alone.
+
+    All stages that the run was laid out with, and no other, are what a retraining gives; ``whole``
+    are those that still have a record. The layout is the recorded one: a method is not asked again.
+    """
     replayed = []
     for i, group in enumerate(groups):
         for part, (found, records) in zip(group, results[i], strict=True):
@@ -171,19 +180,11 @@ def _identical(
     return Proof(
         kind="replay",
         outcome="identical",
-        sense="retrain" if _complete(run, replayed) else "never_saw",
+        sense="retrain" if _layout(replayed) == _layout(whole) else "never_saw",
         weights=weights_digest(selection(replayed)),
         compared=len(replayed),
         environment=digest(plain(run.environment)),
     )
-
-
-def _complete(run: Run, parts: Sequence[Snapshot]) -> bool:
-    """Whether all stages that the run was laid out with are there and no other.
-
-    That is what a retraining gives. The layout is the recorded one: a method is not asked again.
-    """
-    return _layout(parts) == _layout(run.checkpoints)
 
 
 def _layout(parts: Sequence[Snapshot]) -> set[tuple[object, ...]]:

@@ -31,11 +31,13 @@ def train_orders(
 ) -> tuple[Snapshot, ...]:
     """Train whole orders on just these records; finished stages are taken as they are.
 
+    Cells may be empty, and stages without any record give no snapshot.
+
     ``generations`` were read before the entries, so that what a withdrawal overtakes in between is
     labelled as stale, and nothing made from its records as current.
 
     Raises:
-        BadData: a cell that an order needs has no record.
+        StaleVersion: a withdrawal took records away meanwhile.
     """
     place = _place(b, run, entries, generations)
     cells = sorted({str(c) for o in orders for c in o.cells(len(o.slices) - 1)})
@@ -54,10 +56,11 @@ def _place(
 
     It stays until the next erasure in one of its cells: another process may be using it.
     """
-    cells = sorted({e.cell for e in entries})
+    cells = sorted({*map(str, run.recipe.partition.cells()), *(e.cell for e in entries)})
     labels = {c: label(c, generations.get(c, 0)) for c in cells}
-    name = f"manifest/job-{content(b, entries, labels.values())}"
-    keep(b, name, "manifest", manifest_bytes(entries), frozenset(labels.values()))
+    made_from = frozenset(labels[e.cell] for e in entries)
+    name = f"manifest/job-{content(b, entries, made_from)}"
+    keep(b, name, "manifest", manifest_bytes(entries), made_from)
     return Place(str(b.folder), run.id, AllowList(name, labels))
 
 
@@ -163,12 +166,12 @@ def rebuild(
     lost = {s.name for s in damaged}
     intact = [s for s in live if s.name not in lost]
     wanted = _dead(run, intact) | {s.shard for s in damaged} if shards is None else set(shards)
-    missing = _missing(run, intact, wanted, limit)
+    generations = state.generations(b)
+    training = [e for e in state.allowed(b) if e.cell != "test"]
+    missing = _missing(run, intact, wanted, limit, {e.cell for e in training})
     if not missing:
         raise NoOp("No shard has an order to train again.", do="Name shards with --shard.")
     b.artifacts.destroy([s.name for s in damaged if s.shard in wanted])
-    generations = state.generations(b)
-    training = [e for e in state.allowed(b) if e.cell != "test"]
     made = train_orders(b, run, missing, training, generations, progress)
     with one_at_a_time(b):
         check_current(b, made)
@@ -181,14 +184,17 @@ def _dead(run: Run, live: Sequence[Snapshot]) -> set[int]:
 
 
 def _missing(
-    run: Run, live: Sequence[Snapshot], shards: set[int], limit: int | None
+    run: Run, live: Sequence[Snapshot], shards: set[int], limit: int | None, filled: set[str]
 ) -> tuple[Order, ...]:
+    """Orders of these shards whose last stage is not there, and that have a record to train on."""
     have = {(s.shard, s.slices) for s in live}
     taken: Counter[int] = Counter()
     found = []
     for order in methods_of.orders(run.recipe, run.blocks):
-        full = (order.shard, order.slices) in have
-        if order.shard in shards and not full and (limit is None or taken[order.shard] < limit):
+        there = (order.shard, order.slices) in have
+        trainable = any(str(c) in filled for c in order.cells(len(order.slices) - 1))
+        wanted = order.shard in shards and trainable and not there
+        if wanted and (limit is None or taken[order.shard] < limit):
             taken[order.shard] += 1
             found.append(order)
     return tuple(found)

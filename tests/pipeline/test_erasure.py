@@ -35,9 +35,8 @@ from rescind.core.errors import (
 from rescind.core.guarantee import Exact
 from rescind.core.lineage import label
 from rescind.sealing import open_keys
-from rescind.settings import Settings, write_settings
 from rescind.testing.tiny import tiny_recipe, tiny_task
-from rescind.workspace import Workspace, open_workspace
+from rescind.workspace import Workspace
 
 
 def everything_stored(ws: Workspace) -> Iterator[tuple[str, bytes]]:
@@ -282,14 +281,9 @@ def test_training_again_does_not_bring_it_back(
 # --- what a user may turn off
 
 
-def switched(ws: Workspace, settings: Settings) -> Workspace:
-    ws.backends.ledger.close()
-    write_settings(ws.folder, settings)
-    return open_workspace(ws.folder)
-
-
-def test_without_a_suppression_list_the_certificate_says_so(ws: Workspace) -> None:
-    ws = switched(ws, dataclasses.replace(INLINE, suppression_list=False))
+def test_without_a_suppression_list_the_certificate_says_so(encoder: Path, tmp_path: Path) -> None:
+    ws = new_workspace(tmp_path / "ws", dataclasses.replace(INLINE, suppression_list=False))
+    ws.train(tiny_recipe(tiny_task(encoder)), ROWS, store=True)
     [key] = some_key(ws, "0.0")
     said = statement(ws.process(ws.request(ask(key)).id))
     assert said.forgotten is None

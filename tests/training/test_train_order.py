@@ -299,12 +299,22 @@ def test_sisa_goes_on_from_the_checkpoint_before(
     assert train(model, still, order, cells, {0: made[0]})[1] == made[0]
 
 
-def test_an_empty_slice_is_named(
-    model: StagedModel, recipe: Recipe, order: Order, cells: Cells
+@pytest.mark.parametrize("method", [S3T(), Sisa()], ids=["s3t", "sisa"])
+def test_an_emptied_slice_adds_nothing_and_a_stage_without_records_is_left_out(
+    method: S3T | Sisa, model: StagedModel, recipe: Recipe, cells: Cells
 ) -> None:
-    empty = cell_data(model, [])
-    with pytest.raises(BadData, match=r"Slice 1 of shard 0 has no records"):
-        train(model, recipe, order, {**cells, Cell(0, 1): empty})
+    order, empty = method.orders(recipe, 4)[0], cell_data(model, [])
+    first, second = order.cells(1)
+    later_empty = train(model, recipe, order, {**cells, second: empty})
+    assert later_empty[0] == train(model, recipe, order, cells)[0]
+    assert set(later_empty) == {0, 1}
+    early_empty = train(model, recipe, order, {**cells, first: empty})
+    assert set(early_empty) == {1}
+    # the stage that is first to have records starts its blocks and the head, and learns
+    state = from_bytes(early_empty[1])
+    trained = [n for n in state if n.endswith("lora_B") and f"block.{order.blocks[1][-1]}." in n]
+    assert trained and all(bool(state[n].any()) for n in (*trained, "head.weight"))
+    assert train(model, recipe, order, dict.fromkeys(cells, empty)) == {}
 
 
 def test_progress_counts_every_step(

@@ -19,7 +19,7 @@ from rescind.certify import envelope_bytes
 from rescind.core.canonical import build, dumps
 from rescind.core.certificate import Certificate, Statement
 from rescind.core.dataset import Key
-from rescind.core.errors import Refused, RescindError
+from rescind.core.errors import Refused, RescindError, UnsupportedModel
 from rescind.core.guarantee import STRENGTH, Exact
 from rescind.core.partition import Cell
 from rescind.core.protocols import Unlearner, Withdrawer
@@ -295,13 +295,13 @@ def _withdrawals(
 
 
 def _forget_many(check: str, trial: Trial, keys: Sequence[Key]) -> None:
-    """Certified or refused; and where it was withdrawn or certified, nothing stale serves."""
+    """Certified, or refused as what the method cannot serve; in both cases nothing stale serves."""
     workspace = trial.workspace()
     request = trial.accept(workspace, keys, outage=True)
     certificate: Certificate | None = None
     try:
         certificate = workspace.process(request.id, method=trial.method, replay=False)
-    except RescindError:
+    except (Refused, UnsupportedModel):
         certified = workspace.backends.ledger.get("certificate", request.id) is not None
         _demand(not certified, check, "A failed request has a certificate.")
     request = state.request(workspace.backends, request.id)

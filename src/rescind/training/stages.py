@@ -65,17 +65,19 @@ def train_order(
     Optimiser, schedule and seeds are fresh in each stage, so a snapshot is a function of the
     recipe and the cells of its prefix only. What the model held before has no influence.
 
+    Deletions may empty a cell. It then adds nothing, and a stage that has no record at all is left
+    out: the next one begins where it would have begun.
+
     Args:
         model: its adapters and head are changed in place.
         recipe: how to train.
         order: what to train.
-        cells: the data of a cell; called once a cell and order.
+        cells: the data of a cell, perhaps none; called once a cell and order.
         have: snapshots of finished stages; they are not trained again.
-        save: called after each new stage with (stage, snapshot bytes).
+        save: called after each new stage with (stage, snapshot bytes); not for those left out.
         progress: called after each step with (what is trained, steps done, of how many).
 
     Raises:
-        BadData: a cell without records.
         NotDeterministic: a frozen tensor changed.
     """
     done, loaded = dict(have), dict[Cell, CellData]()
@@ -84,10 +86,13 @@ def train_order(
             continue
         for cell in order.cells(stage):
             if cell not in loaded:
-                loaded[cell] = _filled(cell, cells(cell))
+                loaded[cell] = cells(cell)
+        data = [loaded[c] for c in order.cells(stage) if len(loaded[c].labels)]
+        if not data:
+            continue
         _prepare(model, recipe, order, stage, done.get(stage - 1))
         what = f"shard {order.shard}, order {order.index}, stage {stage + 1}/{len(order.slices)}"
-        work = _work(model, recipe, order, stage, [loaded[c] for c in order.cells(stage)])
+        work = _work(model, recipe, order, stage, data)
         fit(model, recipe, work, partial(progress, what))
         done[stage] = to_bytes(model.state(_blocks_until(order, stage)))
         save(stage, done[stage])
@@ -98,10 +103,11 @@ def _prepare(
 ) -> None:
     model.load({} if previous is None else from_bytes(previous))
     prefix = order.slices[: stage + 1]
-    for block in sorted(set(order.blocks[stage]) - _blocks_until(order, stage - 1)):
+    trained = set[int]() if previous is None else _blocks_until(order, stage - 1)
+    for block in sorted(set(order.blocks[stage]) - trained):
         seed = stage_seed(recipe.seed, order.shard, prefix, f"block {block}")
         model.initialise(block, seed)
-    if stage == 0:
+    if previous is None:
         model.initialise_head(stage_seed(recipe.seed, order.shard, prefix, "head"))
 
 
@@ -123,13 +129,3 @@ def _work(
 
 def _blocks_until(order: Order, stage: int) -> set[int]:
     return {block for blocks in order.blocks[: stage + 1] for block in blocks}
-
-
-def _filled(cell: Cell, data: CellData) -> CellData:
-    if len(data.labels):
-        return data
-    raise BadData(
-        f"Slice {cell.slice} of shard {cell.shard} has no records.",
-        "A stage cannot train on an empty slice.",
-        "Use fewer shards or slices, or more records.",
-    )
