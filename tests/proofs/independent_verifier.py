@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import sys
 from base64 import b64decode
 from datetime import datetime
@@ -14,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 KIND = "application/vnd.in-toto+json"
 TYPES = ("https://in-toto.io/Statement/v1", "urn:rescind:deletion-certificate:1")
-UNUSED = ("basis", "forgotten", "goal", "ledger_seq", "method", "parameters", "run", "scope")
+UNUSED = ("basis", "goal", "ledger_seq", "method", "parameters", "run", "scope")
+RANGES = {"test_accuracy": (0, 1), "agreement": (0, 1), "accuracy_change": (-1, 1)}
 
 
 def failed(envelope: bytes, pem: bytes, folder: Path, head: str, at: str) -> list[str]:
@@ -50,7 +52,7 @@ def content(header: Any, keys: Any, folder: Path, head: str, at: str) -> dict[st
         "key": named and all(hashlib.sha256(public).hexdigest() == name for name, public in keys),
         "statement": header["subject"] == subject,
         "validity": times == sorted(times),
-        "model": exported(folder) == said["unlearned"],
+        "model": exported(folder) == [said["model"], said["unlearned"]],
         "ledger head": said["ledger_head"] == head,
         "evidence": coherent(said),
         "claim": carried(said["guarantee"], said["proof"]),
@@ -64,32 +66,50 @@ def holds(public: bytes, signature: str, message: bytes) -> bool:
         return False
 
 
-def exported(folder: Path) -> str:
-    parts = json.loads((folder / "selection.json").read_text())["parts"]
+def exported(folder: Path) -> list[str | None]:
+    """The model's name, whatever lies in the folder beside the model, and the weights' digest."""
+    selection = json.loads((folder / "selection.json").read_text(), object_pairs_hook=once)
+    parts = selection.get("parts", [])
+    named = {"selection.json", "recipe.json", *(p["file"] for p in parts)}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     found = [hashlib.sha256((folder / p["file"]).read_bytes()).hexdigest() for p in parts]
     rows = [[p["shard"], p["slices"], d, p["records"]] for p, d in zip(parts, found, strict=True)]
-    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+    return [selection.get("model"), *(there - named), digest]
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(pairs) if len(dict(pairs)) == len(pairs) else {}
 
 
 def coherent(said: dict[str, Any]) -> bool:
     times = [datetime.fromisoformat(said[f"{t}_at"]) for t in ("received", "withdrawn", "issued")]
-    proof, values = said["proof"], [(*m["interval"], m["value"]) for m in said["measurements"]]
-    met = proof["outcome"] != "identical" or proof["weights"] == said["unlearned"]
-    target, why, same = said["target"], said["unchanged"], said["original"] == said["unlearned"]
-    test_only = why == "test_only" and target["records"] == target["test_records"]
-    excused = why == "not_served" or test_only
+    why, same = said["unchanged"], said["original"] == said["unlearned"]
+    counts = [said["target"][n] for n in ("test_records", "records", "copies")]
+    asked = bool(said["request"]) and counts == sorted(counts) and counts[1] > 0
+    proof, empty = said["proof"], hashlib.sha256().hexdigest()
+    replayed = proof["weights"] == said["unlearned"] and not proof["reason"]
+    met = (proof["outcome"] != "identical" or replayed) and said["forgotten"] != empty
+    excused = why == "not_served" or (why == "test_only" and counts[0] == counts[1])
     changed = (excused if same else why == "no") and times == sorted(times)
     done = [*said["erasure"]["destroyed"].values(), *said["erasure"]["rewritten"].values()]
-    reason, unserved = said["unmeasured"], said["unlearned"] == hashlib.sha256(b"[]").hexdigest()
+    whole = asked and met and changed and sum(done) > 0 and not said["erasure"]["left"]
+    values, reason = said["measurements"], said["unmeasured"]
+    unserved = said["unlearned"] == hashlib.sha256(b"[]").hexdigest()
     seen = (reason == "nothing_served") == unserved and (reason == "no_test_record") <= (not values)
-    seen = seen and (values or reason != "no")
-    whole = met and changed and seen and sum(done) > 0 and not said["erasure"]["left"]
-    return bool(whole) and all(low <= value <= high for low, high, value in values)
+    return whole and seen and bool(values or reason != "no") and all(map(possible, values))
+
+
+def possible(one: dict[str, Any]) -> bool:
+    (least, most), (low, high) = RANGES.get(one["name"], (-math.inf, math.inf)), one["interval"]
+    return bool(one["n"] > 0 and least <= low <= one["value"] <= high <= most)
 
 
 def carried(claim: dict[str, Any], proof: dict[str, Any]) -> bool:
     sense = proof["sense"] in ("retrain", claim.get("sense", "retrain"))
     met = sense and proof["outcome"] == "identical" and proof["compared"] > 0
+    if met and claim["kind"] == "certified":
+        met = claim["epsilon"] >= 0 and 0 <= claim["delta"] <= 1 and claim["assumption"].strip()
     return bool(claim["kind"] == "empirical" or met)
 
 

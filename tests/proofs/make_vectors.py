@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from typing import Any
 from rescind.core.canonical import dumps
 from rescind.core.certificate import PAYLOAD_TYPE, Certificate, Statement
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
-from rescind.core.guarantee import Empirical, Exact, Sense
+from rescind.core.guarantee import Certified, Empirical, Exact, Sense
 from rescind.core.request import Target
-from rescind.proofs.export_digest import exported_weights
+from rescind.proofs.export_digest import read_export
+from rescind.proofs.merkle import root
 from rescind.proofs.signing import (
     KeySigner,
     authenticated,
@@ -53,31 +55,66 @@ LIES: dict[str, str] = {
     "not_yet_valid": "validity",
     "swapped_model": "model",
     "older_ledger": "ledger head",
+    "export_of_another_name": "model",
+    "no_request": "evidence",
+    "for_no_record": "evidence",
+    "more_test_records_than_records": "evidence",
+    "fewer_copies_than_records": "evidence",
     "missing_evidence": "evidence",
     "missing_erasure": "evidence",
     "erasure_left_something": "evidence",
     "replay_of_other_weights": "evidence",
+    "identical_yet_never_run": "evidence",
+    "nothing_on_the_list_of_the_forgotten": "evidence",
     "no_op": "evidence",
     "no_op_called_test_only": "evidence",
     "unchanged_yet_other": "evidence",
     "withdrawn_before_received": "evidence",
     "value_outside_interval": "evidence",
+    "accuracy_above_one": "evidence",
+    "accuracy_interval_beyond_one": "evidence",
+    "accuracy_changed_by_more_than_all": "evidence",
+    "agreement_below_zero": "evidence",
     "measured_without_a_test_record": "evidence",
     "served_yet_called_unserved": "evidence",
     "claim_stronger_than_evidence": "claim",
     "sense_upgraded": "claim",
+    "certified_by_a_replay_that_never_saw": "claim",
+    "certified_with_a_negative_epsilon": "claim",
+    "certified_with_a_negative_delta": "claim",
+    "certified_with_a_delta_above_one": "claim",
+    "certified_under_no_assumption": "claim",
+}
+
+# folders beside a good certificate, each for its lie; the first is no lie
+EXPORTS: dict[str, Callable[[Path], object]] = {
+    "golden_with_recipe": lambda f: _put(f / "recipe.json", "{}\n"),
+    "unnamed_pickle": lambda f: _put(f / "pytorch_model.bin", NOBODY_S),
+    "unnamed_in_capitals": lambda f: _put(f / "x.SAFETENSORS", NOBODY_S),
+    "unnamed_in_a_folder": lambda f: _put(f / "sub" / "x.safetensors", NOBODY_S),
+    "weights_in_a_folder_called_recipe": lambda f: _put(f / "recipe.json" / "x.bin", NOBODY_S),
+    "parts_twice": lambda f: _reword(f, '"parts"', '"parts": [],\n "parts"'),
+    "another_model_named": lambda f: _reword(f, '"news"', '"weather"'),
+}
+NOBODY_S = "weights that nobody certified\n"
+
+EXPECTED = {
+    "at": AT,
+    "ledger_head": HEAD,
+    "fails": LIES,
+    "exports_fail": {name: "model" for name in EXPORTS if not name.startswith("golden")},
 }
 
 
 def write(folder: Path) -> None:
-    """Write all vectors, the export they certify, the public key and the list of lies."""
+    """Write all vectors, the export they certify, false exports, the public key and the lies."""
     write_export(folder / "export")
-    weights = exported_weights(folder / "export")
+    write_false_exports(folder / "exports")
+    weights = read_export(folder / "export").weights
     for name, data in vectors(weights).items():
         (folder / f"{name}.json").write_bytes(data)
     (folder / "key.pem").write_bytes(public_pem(SIGNER.private))
-    expected = {"at": AT, "ledger_head": HEAD, "fails": LIES}
-    (folder / "expected.json").write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
+    (folder / "expected.json").write_text(json.dumps(EXPECTED, indent=1, sort_keys=True) + "\n")
 
 
 def write_export(folder: Path) -> None:
@@ -92,6 +129,23 @@ def write_export(folder: Path) -> None:
         parts.append({"shard": shard, "slices": slices, "file": file, "records": 40 + shard})
     selection = {"model": "news", "version": "news-2", "run": OTHER, "parts": parts}
     (folder / "selection.json").write_text(json.dumps(selection, indent=1) + "\n")
+
+
+def write_false_exports(folder: Path) -> None:
+    """The certified export over and over, each time with one change."""
+    for name, change in EXPORTS.items():
+        write_export(folder / name)
+        change(folder / name)
+
+
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _reword(folder: Path, old: str, new: str) -> None:
+    path = folder / "selection.json"
+    path.write_text(path.read_text().replace(old, new, 1))
 
 
 def golden(weights: str) -> Statement:
@@ -146,6 +200,7 @@ def vectors(weights: str) -> dict[str, bytes]:
         "expired": replace(exact, valid_until="2026-05-31T23:59:59+00:00"),
         "not_yet_valid": replace(exact, issued_at="2026-06-01T00:00:01+00:00"),
         "swapped_model": replace(exact, unlearned=OTHER, proof=replace(exact.proof, weights=OTHER)),
+        "export_of_another_name": replace(exact, model="weather"),
         "older_ledger": replace(exact, ledger_seq=12, ledger_head=OTHER),
         "missing_evidence": replace(exact, measurements=()),
         "golden_no_test_record": replace(exact, measurements=(), unmeasured="no_test_record"),
@@ -155,6 +210,11 @@ def vectors(weights: str) -> dict[str, bytes]:
         "erasure_left_something": replace(
             empirical, erasure=replace(exact.erasure, left=("snapshot 0/1/2",))
         ),
+        "identical_yet_never_run": replace(
+            exact, proof=replace(exact.proof, reason="it was never run")
+        ),
+        "nothing_on_the_list_of_the_forgotten": replace(exact, forgotten=root(())),
+        "no_request": replace(exact, request=""),
         "replay_of_other_weights": replace(exact, proof=replace(exact.proof, weights=OTHER)),
         "golden_not_served": replace(exact, original=weights, unchanged="not_served"),
         "golden_test_only": replace(
@@ -174,8 +234,55 @@ def vectors(weights: str) -> dict[str, bytes]:
         "claim_stronger_than_evidence": replace(exact, proof=not_run),
         "sense_upgraded": replace(exact, guarantee=Exact("retrain")),
     }
+    statements |= _miscounted(exact) | _mismeasured(exact) | _certified(retrain)
     signed = {name: _sealed(sign_statement(s, [SIGNER])) for name, s in statements.items()}
     return signed | _around(exact) | _inside(exact)
+
+
+def _miscounted(exact: Statement) -> dict[str, Statement]:
+    """Targets that no draft of a request can have."""
+    target = exact.target
+    return {
+        "for_no_record": replace(exact, target=replace(target, records=0)),
+        "more_test_records_than_records": replace(exact, target=replace(target, test_records=99)),
+        "fewer_copies_than_records": replace(exact, target=replace(target, copies=1)),
+    }
+
+
+def _mismeasured(exact: Statement) -> dict[str, Statement]:
+    """All that this version measures, then each with a value that it cannot have."""
+    was = Measurement("test_accuracy", "news-1", 0.93, (0.89, 0.96), 222)
+    now = Measurement("test_accuracy", "news-2", 0.91, (0.87, 0.94), 222, "original")
+    change = Measurement("accuracy_change", "news-2", -0.02, (-0.05, 0.01), 222, "original")
+    same = Measurement("agreement", "news-2", 0.97, (0.94, 0.99), 222, "original")
+    above = replace(now, value=1.2, interval=(0.87, 1.25))
+    beyond = replace(now, interval=(0.87, 1.04))
+    below = replace(same, value=-0.1, interval=(-0.2, 0.99))
+    worse = replace(change, value=-1.5, interval=(-1.6, 0.01))
+    found = {
+        "golden_all_measurements": (was, now, change, same),
+        "accuracy_above_one": (was, above, change, same),
+        "accuracy_interval_beyond_one": (was, beyond, change, same),
+        "accuracy_changed_by_more_than_all": (was, now, worse, same),
+        "agreement_below_zero": (was, now, change, below),
+    }
+    return {name: replace(exact, measurements=measured) for name, measured in found.items()}
+
+
+def _certified(retrain: Statement) -> dict[str, Statement]:
+    """The claim that is about numbers, beside the replay that carries it, and in empty words."""
+    claim = Certified(1.0, 1e-5, "the loss is convex")
+    good = replace(retrain, guarantee=claim)
+    return {
+        "golden_certified": good,
+        "certified_by_a_replay_that_never_saw": replace(
+            good, proof=replace(good.proof, sense="never_saw")
+        ),
+        "certified_with_a_negative_epsilon": replace(good, guarantee=replace(claim, epsilon=-1.0)),
+        "certified_with_a_negative_delta": replace(good, guarantee=replace(claim, delta=-5.0)),
+        "certified_with_a_delta_above_one": replace(good, guarantee=replace(claim, delta=9.0)),
+        "certified_under_no_assumption": replace(good, guarantee=replace(claim, assumption="")),
+    }
 
 
 def _around(exact: Statement) -> dict[str, bytes]:

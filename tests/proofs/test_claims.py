@@ -89,6 +89,28 @@ def test_the_reason_is_named(proof: Proof, erasure: ErasureReceipt, because: str
     assert because in got.because
 
 
+@pytest.mark.parametrize(
+    ("claim", "because"),
+    [
+        (Certified(-1.0, 1e-5, "convex loss"), "an epsilon of -1 is below 0"),
+        (Certified(1.0, -5.0, "convex loss"), "a delta of -5 is not between 0 and 1"),
+        (Certified(1.0, 9.0, "convex loss"), "a delta of 9 is not between 0 and 1"),
+        (Certified(1.0, 1e-5, ""), "no assumption is named"),
+        (Certified(1.0, 1e-5, " \n"), "no assumption is named"),
+    ],
+)
+def test_numbers_that_no_theorem_gives_are_carried_by_nothing(
+    claim: Certified, because: str
+) -> None:
+    assert supported(claim, GOOD, DONE) == Empirical(because)
+
+
+@pytest.mark.parametrize(("epsilon", "delta"), [(0.0, 0.0), (0.0, 1.0), (50.0, 1.0)])
+def test_the_ends_of_the_ranges_belong_to_them(epsilon: float, delta: float) -> None:
+    claim = Certified(epsilon, delta, "convex loss")
+    assert supported(claim, GOOD, DONE) == claim
+
+
 def test_weaker_evidence_never_gives_a_stronger_claim() -> None:
     """Taking away from the evidence, one thing at a time, only ever lowers what is carried."""
     worse = [

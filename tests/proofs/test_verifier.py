@@ -21,7 +21,7 @@ from rescind.core.errors import BadParameter, VerificationFailed
 from rescind.core.evidence import ErasureReceipt
 from rescind.core.guarantee import Certified
 from rescind.core.request import Target
-from rescind.proofs.export_digest import exported_weights
+from rescind.proofs.export_digest import read_export
 from rescind.proofs.signing import (
     authenticated,
     from_envelope,
@@ -35,7 +35,7 @@ NOW = datetime.fromisoformat(AT)
 KEY = load_public((HERE / "key.pem").read_bytes())
 BYTES = (HERE / "golden_exact_never_saw.json").read_bytes()
 CERTIFICATE = from_envelope(json.loads(BYTES))
-EXACT = golden(exported_weights(HERE / "export"))
+EXACT = golden(read_export(HERE / "export").weights)
 EXAMPLES = settings(max_examples=300, deadline=None)
 
 
@@ -133,6 +133,13 @@ def test_a_certified_claim_without_retraining_is_refused() -> None:
     assert outcomes(found)["claim"] == "failed"
 
 
+def test_a_certified_claim_of_impossible_numbers_is_refused_beside_a_retraining() -> None:
+    retrain = replace(EXACT, proof=replace(EXACT.proof, sense="retrain"))
+    found = verify(signed(replace(retrain, guarantee=Certified(-1.0, -5.0, ""))), at=NOW)
+    assert [c.name for c in found.checks if c.outcome == "failed"] == ["claim"]
+    verify(signed(replace(retrain, guarantee=Certified(0.0, 1.0, "none needed"))), at=NOW).require()
+
+
 def test_a_second_signature_must_hold_too_and_either_key_may_be_pinned() -> None:
     both = sign_statement(EXACT, [SIGNER, STRANGER])
     pinned = bytes.fromhex(both.signatures[1].public)
@@ -195,6 +202,9 @@ def test_a_changed_weight_is_a_failed_check(tmp_path: Path) -> None:
     [
         {"request": ""},
         {"target": Target("records", 0, 0)},
+        {"target": Target("records", 0, 0, test_records=1)},
+        {"target": Target("records", 2, 3, test_records=99)},
+        {"target": Target("records", 5, 0)},
         {"measurements": (replace(EXACT.measurements[0], n=0),)},
         {"measurements": (replace(EXACT.measurements[0], interval=(0.94, 0.87)),)},
         {"withdrawn_at": "2026-03-01T10:00:01+00:00"},

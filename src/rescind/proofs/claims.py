@@ -18,7 +18,8 @@ def supported(claim: Guarantee, proof: Proof, erasure: ErasureReceipt) -> Guaran
     Exact needs an identical replay and a finished erasure. A replay that shows only ``never_saw``
     lowers ``retrain`` to it; one that shows ``retrain`` carries ``never_saw`` too, since bytes that
     the algorithm gives on the retain set are a function of retained records. Certified speaks of
-    nearness to retraining, which among today's proofs only a ``retrain`` replay carries.
+    nearness to retraining, which among today's proofs only a ``retrain`` replay carries; no proof
+    carries numbers that a theorem cannot give.
     """
     if isinstance(claim, Empirical):
         return claim
@@ -26,8 +27,18 @@ def supported(claim: Guarantee, proof: Proof, erasure: ErasureReceipt) -> Guaran
     if because:
         return Empirical(because)
     if isinstance(claim, Certified):
-        return claim if proof.sense == "retrain" else Empirical(UNCERTIFIED)
+        because = _impossible(claim) or ("" if proof.sense == "retrain" else UNCERTIFIED)
+        return Empirical(because) if because else claim
     return claim if proof.sense == "retrain" else Exact("never_saw")
+
+
+def _impossible(claim: Certified) -> str:
+    """What no (epsilon, delta) theorem can say, or nothing."""
+    if claim.epsilon < 0:
+        return f"an epsilon of {claim.epsilon:g} is below 0"
+    if not 0 <= claim.delta <= 1:
+        return f"a delta of {claim.delta:g} is not between 0 and 1"
+    return "" if claim.assumption.strip() else "no assumption is named"
 
 
 def _gap(proof: Proof, erasure: ErasureReceipt) -> str:

@@ -1,48 +1,61 @@
-"""The digest of an exported model folder, from its bytes alone: no torch, no workspace."""
+"""What an exported model folder holds, from its bytes alone: no torch, no workspace."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rescind.core.canonical import digest
 from rescind.core.errors import DamagedArtifact
+from rescind.proofs.reading import parse_json
 
 SELECTION = "selection.json"
+RECIPE = "recipe.json"  # how the model was trained; an export may have it beside the weights
 
 
-def exported_weights(folder: Path) -> str:
-    """What ``core.version.weights_digest`` gives for the served selection in this folder.
+@dataclass(frozen=True, slots=True)
+class Export:
+    """The name that an exported folder gives its model, and the digest of the weights in it."""
 
-    Every file that ``selection.json`` names is hashed anew. Weights that it does not name are
-    refused, since a reader would take them for part of the certified model.
+    model: str
+    weights: str
+
+
+def read_export(folder: Path) -> Export:
+    """The model's name, and what ``core.version.weights_digest`` gives for its served selection.
+
+    Every file that ``selection.json`` names is hashed anew. Beside them and a recipe nothing may
+    lie in the folder, since a reader would take it for part of the certified model.
 
     Raises:
         DamagedArtifact: the folder, ``selection.json`` or a file is missing, unreadable or stray.
     """
-    parts = _parts(folder)
+    selection = _selection(folder / SELECTION)
+    parts = _parts(folder / SELECTION, selection)
     rows = [
         [part["shard"], part["slices"], _sha256(folder, part["file"]), part["records"]]
         for part in parts
     ]
-    named = {part["file"] for part in parts}
-    stray = sorted(f.name for f in folder.glob("*.safetensors") if f.name not in named)
-    if stray:
-        raise _damaged(f"{folder} holds weights that {SELECTION} does not name: {stray[0]}.")
-    return digest(rows)
+    _refuse_stray(folder, {SELECTION, RECIPE, *(part["file"] for part in parts)})
+    return Export(selection["model"], digest(rows))
 
 
-def _parts(folder: Path) -> list[dict[str, Any]]:
-    path = folder / SELECTION
+def _selection(path: Path) -> dict[str, Any]:
     try:
-        selection = json.loads(path.read_bytes())
+        selection = parse_json(path.read_bytes())
     except OSError as error:
         raise _damaged(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise _damaged(f"{path} is not JSON.") from error
-    parts = selection.get("parts") if isinstance(selection, dict) else None
+    except ValueError as error:
+        raise _damaged(f"{path} is not JSON: {str(error)[:80]}.") from error
+    if not isinstance(selection, dict) or not isinstance(selection.get("model"), str):
+        raise _damaged(f"{path} names no model.")
+    return selection
+
+
+def _parts(path: Path, selection: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = selection.get("parts")
     if not isinstance(parts, list) or not parts:
         raise _damaged(f"{path} names no parts.")
     for number, part in enumerate(parts):
@@ -61,6 +74,32 @@ def _well_formed(part: object) -> bool:
         return False
     bare = file.isascii() and file.isprintable() and Path(file).name == file != ".."
     return bare and all(type(n) is int and n >= 0 for n in [*counts, *slices])
+
+
+def _refuse_stray(folder: Path, named: set[str]) -> None:
+    try:
+        stray = _stray(folder, named)
+    except OSError as error:
+        raise _damaged(f"{folder} cannot be listed: {error.strerror}.") from error
+    if stray:
+        first = ", ".join(stray[:3])
+        raise _damaged(f"{folder} holds more than {SELECTION} names: {first}.")
+
+
+def _stray(folder: Path, named: set[str]) -> list[str]:
+    """What is no named file, folders included, by its place in the folder; links are not followed.
+
+    A named file may not be a folder either: it could hold anything.
+    """
+    found, folders = [], [folder]
+    while folders:
+        for path in folders.pop().iterdir():
+            name = path.relative_to(folder).as_posix()
+            if name not in named or not path.is_file():
+                found.append(name)
+            if path.is_dir() and not path.is_symlink():
+                folders.append(path)
+    return sorted(found)
 
 
 def _sha256(folder: Path, name: str) -> str:

@@ -17,16 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rescind.core.certificate import PAYLOAD_TYPE, Certificate, Signature, Statement
 from rescind.core.errors import BadParameter, DamagedArtifact, VerificationFailed
-from rescind.core.evidence import Measurement
-from rescind.core.version import weights_digest
 from rescind.proofs import claims
 from rescind.proofs.attested import attested_by_signer, describe, not_covered, readable
-from rescind.proofs.export_digest import exported_weights
+from rescind.proofs.coherence import contradictions
+from rescind.proofs.export_digest import read_export
 from rescind.proofs.reading import moment, parse_json, read_header, read_statement
 from rescind.proofs.signing import authenticated, from_envelope, key_id
 
 Outcome = Literal["passed", "failed", "not checked"]
-NOTHING_SERVED = weights_digest(())  # after an outage there is nothing to measure
 LARGEST = 4 * 2**20  # bytes; a certificate has a few thousand
 
 
@@ -216,16 +214,19 @@ def check_validity(case: Case) -> Check:
 
 
 def check_model(case: Case) -> Check:
-    """The exported folder holds the certified weights."""
+    """The exported folder holds the certified weights under the certified name, and no more."""
     if case.model is None:
         return Check("model", "not checked", "no exported folder was given to compare with")
     try:
-        found = exported_weights(case.model)
+        found = read_export(case.model)
     except DamagedArtifact as error:
         return _judge("model", [error.what], "")
-    same = found == case.statement.unlearned
-    problems = [] if same else [f"the folder holds {found}, not {case.statement.unlearned}"]
-    return _judge("model", problems, f"the folder holds {found}, as certified")
+    said, problems = case.statement, []
+    if found.model != said.model:
+        problems.append(f"the folder calls its model {found.model}, not {said.model}")
+    if found.weights != said.unlearned:
+        problems.append(f"the folder holds {found.weights}, not {said.unlearned}")
+    return _judge("model", problems, f"the folder holds {found.weights}, as certified")
 
 
 def check_ledger_head(case: Case) -> Check:
@@ -242,8 +243,7 @@ def check_ledger_head(case: Case) -> Check:
 
 def check_evidence(case: Case) -> Check:
     """Request, replay, erasure and measurements are there and do not contradict one another."""
-    problems = [*_life(case.statement), *_weights(case.statement), *_erasure(case.statement)]
-    problems += _measured(case.statement)
+    problems = contradictions(case.statement)
     return _judge("evidence", problems, "request, replay, erasure and measurements are coherent")
 
 
@@ -255,61 +255,6 @@ def check_claim(case: Case) -> Check:
         [] if carried == said.guarantee else [f"the evidence carries only: {describe(carried)}"]
     )
     return _judge("claim", problems, f"the evidence carries the claim {said.guarantee.kind}")
-
-
-def _life(said: Statement) -> list[str]:
-    problems = []
-    if not said.request:
-        problems.append("no request is named")
-    if said.target.records + said.target.test_records < 1:
-        problems.append("the request is for no record")
-    if not moment(said.received_at) <= moment(said.withdrawn_at) <= moment(said.issued_at):
-        problems.append("it was not received, withdrawn and issued in this order")
-    return problems
-
-
-def _weights(said: Statement) -> list[str]:
-    problems = []
-    if said.unlearned == said.original and not _excused(said):
-        problems.append("the unlearned model is the original model")
-    if said.unlearned != said.original and said.unchanged != "no":
-        problems.append("it calls the model unchanged and names another")
-    if said.proof.outcome == "identical" and said.proof.weights != said.unlearned:
-        problems.append(f"the replay arrived at {said.proof.weights}, another model")
-    return problems
-
-
-def _excused(said: Statement) -> bool:
-    """Whether equal weights are no no-op: by its lineage nothing served had used the records."""
-    only_test = said.target.records == said.target.test_records
-    return only_test if said.unchanged == "test_only" else said.unchanged == "not_served"
-
-
-def _erasure(said: Statement) -> list[str]:
-    problems = []
-    if said.erasure.left:
-        problems.append(f"the erasure left {len(said.erasure.left)} artifacts")
-    if not claims.erased(said.erasure):
-        problems.append("nothing was destroyed or rewritten")
-    return problems
-
-
-def _measured(said: Statement) -> list[str]:
-    problems = [p for one in said.measurements for p in _measurement(one)]
-    if not said.measurements and said.unmeasured == "no":
-        problems.append("nothing was measured")
-    if said.measurements and said.unmeasured == "no_test_record":
-        problems.append("it says that no test record was left and measures on some")
-    if (said.unmeasured == "nothing_served") != (said.unlearned == NOTHING_SERVED):
-        problems.append("what is served and why nothing was measured contradict each other")
-    return problems
-
-
-def _measurement(one: Measurement) -> list[str]:
-    low, high = one.interval
-    if one.n < 1 or not low <= one.value <= high:
-        return [f"the measurement {one.name} contradicts itself"]
-    return []
 
 
 def _holds(signature: Signature, message: bytes) -> bool:
