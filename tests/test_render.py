@@ -19,6 +19,7 @@ from fixtures_report import Page
 from rescind.core.errors import BadParameter
 from rescind.core.evidence import Measurement, Unmeasured
 from rescind.core.guarantee import SENSES, Certified, Exact
+from rescind.core.plan import ShardPlan
 from rescind.core.report import Report, StageMark
 from rescind.picture import STATES, Intervals, Stages
 from rescind.render import (
@@ -232,11 +233,33 @@ def test_dots_and_whiskers_stand_where_the_axis_says(
     at = places(page, svg)
     (dot,) = page.find("circle")
     (line,) = page.find("line", **{"class": "whisker"})
-    assert float(dot["cx"]) == pytest.approx(at(value), abs=0.01)
-    assert float(line["x1"]) == pytest.approx(at(interval[0]), abs=0.01)
-    assert float(line["x2"]) == pytest.approx(at(interval[1]), abs=0.01)
-    assert at(interval[0]) >= 60 and at(interval[1]) <= 440 - 70
+    unit = 100.0 if name == "accuracy_change" else 1.0  # its axis counts points
+    assert float(dot["cx"]) == pytest.approx(at(unit * value), abs=0.01)
+    assert float(line["x1"]) == pytest.approx(at(unit * interval[0]), abs=0.01)
+    assert float(line["x2"]) == pytest.approx(at(unit * interval[1]), abs=0.01)
+    assert at(unit * interval[0]) >= 60 and at(unit * interval[1]) <= 440 - 70
     assert "not measured" in svg["text"]
+    assert ("%" in svg["text"]) == (name == "accuracy")
+
+
+@pytest.mark.parametrize("render", [to_html, to_markdown])
+def test_a_change_of_accuracy_is_in_points_and_not_in_percent(render: Any) -> None:
+    change = Measurement("accuracy_change", "news-2", -0.018, (-0.041, 0.004), 378, "original")
+    report = reports.full()
+    text = render(replace(report, after=(*report.after, change)))
+    assert "-1.8 points" in text and "-4.1 points to 0.4 points" in text
+    assert "-1.8 %" not in text
+    alone = render(replace(report, before=(), after=(change,)))  # then it is drawn as well
+    assert "-1.8 points" in alone and "-1.8 %" not in alone
+
+
+def test_one_slice_is_no_plural() -> None:
+    shards = (ShardPlan(0, 1, 0, 0), ShardPlan(1, 1, 1, 1), ShardPlan(2, 3, 1, 1))
+    report = reports.full()
+    text = to_html(replace(report, plan=replace(report.plan, shards=shards)))
+    assert "served 1 slice, now none" in text
+    assert "serves 1 slice, unchanged" in text
+    assert "1 slices" not in text
 
 
 def test_bars_start_at_zero_and_end_at_their_value() -> None:

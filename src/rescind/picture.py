@@ -215,17 +215,17 @@ class Intervals:
 
     @property
     def title(self) -> str:
-        """The measurement's name with a capital."""
-        return words(self.name)
+        """The measurement's name with a capital, and the unit of its axis."""
+        return f"{words(self.name)}, points" if in_points(self.name) else words(self.name)
 
     def svg(self) -> Markup:
         """An open dot for before, a filled one for after; says so where one is not measured."""
-        ends = [n for m in (self.before, self.after) if m for n in (*m.interval, m.value)]
-        share = is_share(self.name)
-        bounds = (-1.0 if min(ends, default=0.0) < 0.0 else 0.0, 1.0)  # a change may be a loss
+        ends = [n for m in (self.before, self.after) if m for n in self._places(m)]
+        share, points = is_share(self.name), in_points(self.name)
+        bounds = (-100.0, 100.0) if points else (0.0, 1.0)  # a change may be a loss
         scale = Scale.over(ends, 60, WIDTH - 70, pad=0.15, within=bounds if share else None)
         svg = canvas(f"{self.title}, before and after", WIDTH, 2 * ROW + 34)
-        scale.draw(svg, 2 * ROW + 8, percent=share, grid=2 * ROW + 4)
+        scale.draw(svg, 2 * ROW + 8, percent=share and not points, grid=2 * ROW + 4)
         self._row(svg, "before", self.before, ROW * 0.5 + 4, scale)
         self._row(svg, "after", self.after, ROW * 1.5 + 4, scale)
         return text_of(svg)
@@ -236,10 +236,16 @@ class Intervals:
             draw(svg, "text", {"class": "missing", "x": 64, "y": y + 4}, "not measured")
             return
         group = draw(svg, "g", {"class": when, "data-row": when, **data(m.value, *m.interval)})
-        whisker(group, to.at(m.interval[0]), to.at(m.interval[1]), y)
-        draw(group, "circle", {"class": "dot", "cx": to.at(m.value), "cy": y, "r": 5})
+        low, high, dot = (to.at(place) for place in self._places(m))
+        whisker(group, low, high, y)
+        draw(group, "circle", {"class": "dot", "cx": dot, "cy": y, "r": 5})
         value: Attributes = {"class": "value", "x": WIDTH - 4, "y": y + 4, "text-anchor": "end"}
         draw(group, "text", value, shown(self.name, m.value))
+
+    def _places(self, m: Measurement) -> tuple[float, ...]:
+        """Both ends and the value as the axis counts them."""
+        unit = 100.0 if in_points(self.name) else 1.0
+        return tuple(unit * n for n in (*m.interval, m.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +300,16 @@ def is_share(name: str) -> bool:
     return any(word in name for word in ("accuracy", "agreement"))
 
 
+def in_points(name: str) -> bool:
+    """Whether a measurement is the difference of two shares, which is no share of anything."""
+    return is_share(name) and name.endswith("_change")
+
+
 def shown(name: str, value: float) -> str:
-    """A measured value as text, in percent where the measurement is a share."""
-    return f"{100 * value:.1f} %" if is_share(name) else number(value)
+    """A measured value as text: a share in percent, the change of one in percentage points."""
+    if not is_share(name):
+        return number(value)
+    return f"{100 * value:.1f} {'points' if in_points(name) else '%'}"
 
 
 def words(name: str) -> str:
@@ -332,10 +345,14 @@ def _serves(plan: ShardPlan | None) -> str:
     if plan is None:
         return ""
     if plan.slices_after == 0:
-        return f"served {plan.slices_before} slices, now none"
+        return f"served {_slices(plan.slices_before)}, now none"
     if plan.slices_after == plan.slices_before:
-        return f"serves {plan.slices_after} slices, unchanged"
-    return f"served {plan.slices_before} slices, now {plan.slices_after}"
+        return f"serves {_slices(plan.slices_after)}, unchanged"
+    return f"served {_slices(plan.slices_before)}, now {plan.slices_after}"
+
+
+def _slices(n: int) -> str:
+    return f"{n} slice" if n == 1 else f"{n} slices"
 
 
 def _shard(shard: int, marks: list[StageMark], size: float) -> Markup:

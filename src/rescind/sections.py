@@ -113,7 +113,7 @@ class Section:
 
 def headline(report: Report) -> str:
     """What happened and what is claimed, in one sentence."""
-    request, records = report.request, _count(report.request.target.records, "record")
+    request, records = report.request, counted(report.request.target.records, "record")
     if request.status in ("cancelled", "rejected"):
         return f"Request {request.status}; nothing is claimed for {records}."
     if request.withdrawn_at is None:
@@ -192,7 +192,7 @@ def notices(report: Report) -> list[Notice]:
     if isinstance(report.guarantee, Exact) and not _is_replayed(report.proof):
         told.append("The report names an exact claim, but holds no replay that carries it.")
     if erasure is not None and erasure.left:
-        told.append(f"Erasure is incomplete: {_count(len(erasure.left), 'artifact')} left.")
+        told.append(f"Erasure is incomplete: {counted(len(erasure.left), 'artifact')} left.")
     if report.plan.outage:
         open_ = request.withdrawn_at is None and not request.accept_outage
         waits = " It waits until the outage is accepted." if open_ else ""
@@ -292,11 +292,11 @@ def _plan(plan: Plan) -> list[Block]:
         ("Slices still served", f"{100 * plan.retained_share:.1f} %"),
         (
             "Cost of the evidence",
-            f"{_count(plan.passes, 'record pass', 'record passes')} of training",
+            f"{counted(plan.passes, 'record pass', 'record passes')} of training",
         ),
         (
             "Cost of rebuilding dead shards",
-            _count(plan.rebuild_passes, "record pass", "record passes"),
+            counted(plan.rebuild_passes, "record pass", "record passes"),
         ),
         (
             "Expected accuracy",
@@ -373,7 +373,7 @@ def _exports(report: Report) -> list[Block]:
     if not holders:
         return [Paragraph("The workspace has no record of an export that still holds the records.")]
     text = "These exports still hold what was learnt from the records. Recall them: "
-    return [Notice(f"{text}{_count(len(holders), 'recipient')}."), Items(holders)]
+    return [Notice(f"{text}{counted(len(holders), 'recipient')}."), Items(holders)]
 
 
 def _not_claimed(report: Report) -> list[Block]:
@@ -425,5 +425,6 @@ def duration(seconds: float) -> str:
     return f"{seconds // large:.0f} {unit} {seconds % large // small:.0f} {part}"
 
 
-def _count(n: int, one: str, many: str = "") -> str:
+def counted(n: int, one: str, many: str = "") -> str:
+    """How many of something: 1 record, 2 records."""
     return f"{number(n)} {one if n == 1 else many or one + 's'}"
