@@ -21,6 +21,14 @@ def test_process_wrote_the_certificate(closed: Place) -> None:
     assert json.loads(written.read_bytes())["payloadType"] == "application/vnd.in-toto+json"
 
 
+def test_the_folder_for_certificates_is_made(fresh: Place, tmp_path: Path) -> None:
+    request = parsed("request", "add", "--key", "r7", "--yes", *fresh.at)["request"]["id"]
+    out = tmp_path / "new" / "certificates"
+    said = ok("process", request, "--no-replay", "--out", out, *fresh.at)
+    assert f"Certificate: {out / f'certificate-{request}.json'}" in said
+    assert (out / f"certificate-{request}.json").stat().st_size > 1000
+
+
 def test_process_again_gives_the_same(done: Place) -> None:
     assert parsed("process", done.request, *done.at)["request"] == done.request
     assert ok("process", *done.at) == "No request is open.\n"
@@ -85,6 +93,14 @@ def test_verify_at_a_date_after_expiry(done: Place, tmp_path: Path) -> None:
     assert "Checked here" in late.stdout
 
 
+def test_verify_at_the_day_of_issue(done: Place, tmp_path: Path) -> None:
+    file = certificate(done, tmp_path)
+    issued = parsed("certificate", "show", done.request, *done.at)["issued_at"]
+    ok("certificate", "verify", file, "--at", issued[:10])
+    early = rescind("certificate", "verify", file, "--at", f"{issued[:10]}T00:00:00")
+    assert early.exit_code == 3
+
+
 def test_key_rotation_leaves_the_earlier_key_to_be_had(done: Place, tmp_path: Path) -> None:
     old = parsed("certificate", "key", "--out", tmp_path / "old.pem", *done.at)["key_id"]
     new = parsed("key", "rotate", *done.at)["key_id"]
@@ -117,4 +133,8 @@ def test_report(
 
 def test_report_to_standard_output(done: Place) -> None:
     assert ok("report", done.request, *done.at).startswith("# ")
-    assert parsed("report", done.request, *done.at)["request"]["id"] == done.request
+    found = parsed("report", done.request, *done.at)
+    assert found["request"]["id"] == done.request
+    assert found["request"] == parsed("request", "show", done.request, *done.at)["request"]
+    assert not {"sealed_keys", "labels"} & set(found["request"])
+    assert found["proof"]["outcome"] == "identical"

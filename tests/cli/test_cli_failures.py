@@ -57,7 +57,7 @@ TABLE: dict[str, tuple[tuple[str, ...], int, str]] = {
     "other data": (("train", "{recipe}", "--data", "{few}"), 1, "1 problem"),
     "no such request": (("process", "nope"), 1, "No request 'nope'"),
     "no equals": (("process", "{request}", "--set", "rate"), 2, "--set takes NAME=VALUE"),
-    "no out folder": (("process", "--out", "{missing}"), 1, "There is no folder"),
+    "out is a file": (("process", "--out", "{head}"), 1, "is no folder"),
     "no report": (("report", "nope"), 1, "No request 'nope'"),
     "odd ending": (("report", "{request}", "--out", "r.pdf"), 2, "add --format"),
     "out is a folder": (("report", "{request}", "--out", ".", "--format", "md"), 1, "is a folder"),
@@ -235,6 +235,43 @@ run()
 """
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("{missing}",), "There is no recipe"),
+        (("{recipe_field}",), "Did you mean 'epochs'?"),
+        (("{recipe}", "--data", "{missing}"), "There is nothing at"),
+        (("{recipe}", "--data", "{latin}"), "is not utf-8"),
+        (("{recipe}", "--data", "no_such_module:load"), "cannot be imported"),
+        (("{recipe}", "--key", "nothing"), "nothing"),
+    ],
+)
+@pytest.mark.parametrize("where", ["a/b", "."])
+def test_a_training_that_is_refused_leaves_no_folder(
+    bad: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    says: str,
+    where: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text("a file of somebody's")
+    given = [a.format(**bad) for a in arguments]
+    refused(["train", *given, "--workspace", where], 1, says)
+    assert [p.name for p in tmp_path.rglob("*")] == ["mine.txt"]
+
+
+def test_a_training_that_is_refused_leaves_a_workspace_that_was_there(
+    bad: dict[str, str], tmp_path: Path
+) -> None:
+    at = ("--workspace", str(tmp_path / "ws"))
+    assert rescind("init", *at).exit_code == 0
+    before = frozen(tmp_path / "ws")
+    refused(["train", bad["recipe"], "--data", bad["missing"], *at], 1, "There is nothing at")
+    assert frozen(tmp_path / "ws") == before
+
+
 @pytest.mark.parametrize("command", [("predict", "goal"), ("train", "{recipe}")])
 def test_a_light_install_names_what_to_install(fresh: Place, command: tuple[str, ...]) -> None:
     arguments = [a.format(recipe=fresh.recipe) for a in command]
@@ -245,6 +282,19 @@ def test_a_light_install_names_what_to_install(fresh: Place, command: tuple[str,
     assert ran.stderr.startswith("Error: This command needs ")
     assert "pip install 'rescind[train]'" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_light_install_is_told_what_the_demo_needs_before_a_folder_is_made(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", BLOCKED, "demo", "--workspace", str(tmp_path / "a" / "demo")]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Error: The demo needs torch, transformers, peft")
+    assert ran.stderr.count("Error:") == 1 and "Traceback" not in ran.stderr
+    assert "pip install 'rescind[demo]'" in ran.stderr
+    assert ran.stdout == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -294,7 +344,8 @@ def test_a_demo_is_handed_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setitem(sys.modules, "rescind.demo", module)
     assert rescind("demo").exit_code == 0
     assert rescind("demo", "--workspace", tmp_path).exit_code == 0
-    assert seen == [Path("demo"), tmp_path]
+    assert rescind("demo", "--workspace", "a/b").exit_code == 0
+    assert seen == [Path("demo"), tmp_path, Path("a/b")]
 
 
 def test_the_console_script_runs_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,25 @@ from running import Place, frozen, ok, parsed, rescind
 from rescind.testing.tiny import tiny_rows
 from rescind.workspace import open_workspace
 
+DROP = """
+from dataclasses import dataclass
+from rescind.core.protocols import Unlearned
+from rescind.methods.retrain import Retrain
+
+@dataclass(frozen=True)
+class Drop:
+    def unlearn(self, model, split, run):
+        return Retrain().unlearn(model, split, run)
+"""
+
 
 def test_add_shows_asks_and_withdraws(fresh: Place) -> None:
     done = rescind("request", "add", "--key", "r7", *fresh.at, answer="y\n")
     assert done.exit_code == 0
-    assert "To forget: 1 records in 1 copies" in done.stdout
+    assert "To forget: 1 record in 1 copy, 0 test records among them." in done.stdout
     assert tiny_rows(8)[7]["text"] in done.stdout  # its first words
     assert "slices before" in done.stdout and "record-epochs" in done.stdout
-    assert "Forget these 1 records?" in done.stderr
+    assert "Forget 1 record?" in done.stderr
     (request,) = open_workspace(fresh.folder).requests()
     assert f"Request {request.id} accepted; it is withdrawn." in done.stdout
     assert f"Withdrawn in {request.milliseconds_to_withdraw:.0f} ms" in done.stdout
@@ -46,6 +59,26 @@ def test_options_of_a_request_are_kept(fresh: Place) -> None:
     assert "r7" not in json.dumps(found["target"])
 
 
+def test_a_day_on_which_it_is_due_counts_to_its_end(fresh: Place) -> None:
+    today = datetime.now(UTC).date()
+    options = ("--key", "r7", "--yes", "--due", today.isoformat())
+    found = parsed("request", "add", *options, *fresh.at)["request"]
+    assert found["due_at"] == f"{today}T23:59:59.999999+00:00"
+
+
+def test_a_method_in_a_file_is_found_from_any_folder(
+    fresh: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "drop.py").write_text(DROP)
+    monkeypatch.chdir(tmp_path)
+    options = ("--key", "r7", "--method", "drop.py:Drop", "--yes")
+    request = parsed("request", "add", *options, *fresh.at)["request"]
+    assert request["method"] == f"{tmp_path / 'drop.py'}:Drop"
+    monkeypatch.chdir(fresh.folder)
+    said = ok("process", request["id"], "--no-replay", "--yes", *fresh.at)
+    assert f"Request {request['id']} is closed." in said
+
+
 def test_keys_from_a_file(fresh: Place, keys_file: Callable[..., Path]) -> None:
     found = parsed("request", "add", "--from", keys_file("r7", "r8"), "--yes", *fresh.at)
     assert [r["key"] for r in found["resolved"]["records"]] == ["r7", "r8"]
@@ -67,23 +100,38 @@ def test_plan_changes_nothing(fresh: Place) -> None:
 
 def test_a_forgotten_key_names_the_earlier_request(done: Place) -> None:
     before = frozen(done.folder)
-    said = ok("request", "add", "--key", "r3", "--yes", *done.at)
-    assert said == f"Already forgotten: 1 keys, by request {done.request}.\n"
-    assert parsed("request", "add", "--key", "r3", *done.at) == {"already": {"r3": done.request}}
-    assert parsed("plan", "--key", "r3", *done.at) == {"already": {"r3": done.request}}
+    said = ok("request", "add", "--key", "r3", "--yes", *done.at).splitlines()
+    assert said[0] == f"Already forgotten, by request {done.request}."
+    assert said[1] == f"Certificate: `rescind certificate show {done.request}`."
+    assert done.request in ok(*said[1].split("`")[1].split()[1:], *done.at)
+    told = parsed("request", "add", "--key", "r3", *done.at)
+    assert told["already"] == {"r3": done.request}
+    (certificate,) = told["certificates"].values()
+    assert certificate == parsed("report", done.request, *done.at)["certificate"] is not None
+    assert parsed("plan", "--key", "r3", *done.at) == told
     assert frozen(done.folder) == before
+
+
+def test_who_asks_again_before_the_certificate_is_told_how_to_get_it(fresh: Place) -> None:
+    request = parsed("request", "add", "--key", "r7", "--yes", *fresh.at)["request"]["id"]
+    said = ok("request", "add", "--key", "r7", *fresh.at)
+    assert f"No certificate yet: `rescind process {request}` makes it." in said
 
 
 def test_a_key_beside_a_forgotten_one(done: Place) -> None:
     said = ok("plan", "--key", "r3", "--key", "r7", *done.at)
-    assert f"Forgotten already: 1 keys, by request {done.request}." in said
+    assert f"Another part was forgotten already, by request {done.request}." in said
 
 
 @pytest.mark.parametrize(("answer", "records"), [("include", 2), ("keep", 1)])
 def test_duplicates_are_asked_about(fresh: Place, answer: str, records: int) -> None:
     done = rescind("request", "add", "--key", "near-1", *fresh.at, answer=f"what\n{answer}\ny\n")
     assert done.exit_code == 0
-    assert "near-2" in done.stdout
+    shown = done.stdout.partition("Plan by")[0]
+    assert re.search(r"1\.00 +near-2 +the coach of the league", shown)  # what would stay, in words
+    assert ("Included: 1 record." in shown) == (answer == "include")
+    again = shown.partition("Included: 1 record.")[2]
+    assert ("near-2" in again and "To forget: 2 records" in again) == (answer == "include")
     assert done.stderr.count("include, keep or refuse?") == 2  # "what" is no answer
     (request,) = open_workspace(fresh.folder).requests()
     assert request.target.records == records
@@ -93,14 +141,15 @@ def test_duplicates_are_asked_about(fresh: Place, answer: str, records: int) -> 
 def test_equal_rows_of_others_are_shown(fresh: Place) -> None:
     done = rescind("request", "add", "--key", "twin-1", *fresh.at, answer="refuse\n")
     assert done.exit_code == 1
-    assert "Equal records of others that would stay: 1 (twin-2)." in done.stdout
+    assert "Equal records of others that would stay: 1." in done.stdout
+    assert re.search(r"twin-2 +felix greta hugo", done.stdout)
     assert open_workspace(fresh.folder).requests() == ()
 
 
 def test_json_keeps_questions_off_standard_output(fresh: Place) -> None:
     done = rescind("request", "add", "--key", "r7", "--json", *fresh.at, answer="y\n")
     assert json.loads(done.stdout)["request"]["status"] == "withdrawn"
-    assert "To forget: 1 records" in done.stderr
+    assert "To forget: 1 record " in done.stderr
 
 
 def test_list_and_show(done: Place) -> None:
@@ -137,5 +186,5 @@ def test_cancel_refuses_what_is_withdrawn(fresh: Place) -> None:
     before = frozen(fresh.folder)
     done = rescind("request", "cancel", request, *fresh.at)
     assert done.exit_code == 1
-    assert "A withdrawal is never undone." in done.stderr
+    assert "never undone." in done.stderr
     assert frozen(fresh.folder) == before

@@ -42,7 +42,7 @@ def test_at_most_eight_options_a_command(path: str) -> None:
     assert len({"target" if path != "train" and n in TARGET else n for n in own}) <= 8
 
 
-@pytest.mark.parametrize("path", [p for p in NAMES if p != "demo"])
+@pytest.mark.parametrize("path", NAMES)
 def test_every_command_writes_json(path: str) -> None:
     assert "as_json" in {p.name for p in NAMES[path].params}
 

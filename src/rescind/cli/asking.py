@@ -13,16 +13,18 @@ import typer
 
 from rescind.cli.opening import rows_in
 from rescind.cli.options import Policy
-from rescind.cli.output import one_line, table
+from rescind.cli.output import counted, one_line, table
 from rescind.core.errors import BadData, BadParameter, MissingSource, Refused
 
 if TYPE_CHECKING:
     from rescind.core.dataset import Record
     from rescind.core.plan import Plan
+    from rescind.core.request import Target
     from rescind.workspace import Ask, Draft, Workspace
 
 COLUMN = "key"
 SHOWN = 20  # records and duplicates listed; the rest is counted
+KEY = 13  # letters of a key that stands beside words
 FLAGS = "Add --near include to forget them too, --near keep to leave and count them."
 
 
@@ -108,7 +110,7 @@ def decided(ws: Workspace, draft: Draft, yes: bool) -> Draft:
         return draft
     if yes:
         raise Refused(
-            f"{draft.undecided} duplicates of the forget set would stay.",
+            f"{counted(draft.undecided, 'duplicate')} of the forget set would stay.",
             "They still carry its content, and --yes says that nobody is asked.",
             FLAGS,
         )
@@ -152,12 +154,9 @@ def first_words(row: Mapping[str, Any]) -> str:
 def draft_lines(draft: Draft) -> Iterator[str]:
     """The records in question, then the duplicates that would stay."""
     aim = draft.target
-    yield (
-        f"To forget: {aim.records} records in {aim.copies} copies,"
-        f" {aim.test_records} of them test records."
-    )
+    yield f"To forget: {sizes(aim)}."
     if draft.already:
-        yield f"Forgotten already: {len(draft.already)} keys, by {_requests(draft)}."
+        yield f"Another part was forgotten already, by {_requests(draft)}."
     yield from _indented(table(["key", "first words"], _records(draft.shown[:SHOWN])))
     yield from _more(len(draft.shown))
     if not aim.searched:
@@ -165,22 +164,54 @@ def draft_lines(draft: Draft) -> Iterator[str]:
     yield from _duplicate_lines(draft)
 
 
+def included_lines(before: Draft, draft: Draft) -> Iterator[str]:
+    """What came in with the answer ``include``, then all that is now to be forgotten.
+
+    A duplicate may have duplicates of its own, so this may be more than was shown as staying.
+    """
+    known = {record.key for record in before.shown}
+    more = [record for record in draft.shown if record.key not in known]
+    yield f"Included: {counted(len(more), 'record')}."
+    yield from _indented(table(["key", "first words"], _records(more[:SHOWN])))
+    yield from _more(len(more))
+    yield from draft_lines(draft)
+
+
+def sizes(aim: Target) -> str:
+    """How much a request is about: records, their copies, and test records among them."""
+    copies = "1 copy" if aim.copies == 1 else f"{aim.copies:,} copies"
+    test = counted(aim.test_records, "test record")
+    return f"{counted(aim.records, 'record')} in {copies}, {test} among them"
+
+
 def _duplicate_lines(draft: Draft) -> Iterator[str]:
+    """What would stay, by its first words: nobody decides by a key."""
+    words = {r.key: one_line(first_words(r.row), 40) for r in (*draft.stays, *draft.shown)}
     if draft.near:
         yield f"Near duplicates that would stay: {len(draft.near)}."
-        words = {record.key: first_words(record.row) for record in draft.shown}
-        rows = [(n.retain_key, f"{n.similarity:.2f}", words.get(n.forget_key)) for n in draft.near]
-        yield from _indented(table(["would stay", "similarity", "to forget"], rows[:SHOWN]))
+        head = ["similarity", "key", "would stay", "is like, to forget"]
+        rows = [
+            (
+                f"{n.similarity:.2f}",
+                one_line(n.retain_key, KEY),
+                words.get(n.retain_key),
+                words.get(n.forget_key),
+            )
+            for n in draft.near[:SHOWN]
+        ]
+        yield from _indented(table(head, rows))
         yield from _more(len(draft.near))
     if draft.exact:
-        names = ", ".join(one_line(key, 40) for key in draft.exact[:SHOWN])
-        yield f"Equal records of others that would stay: {len(draft.exact)} ({names})."
+        yield f"Equal records of others that would stay: {len(draft.exact)}."
+        same = [(one_line(key, KEY), words.get(key)) for key in draft.exact[:SHOWN]]
+        yield from _indented(table(["key", "first words"], same))
         yield from _more(len(draft.exact))
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """What would be done and what it costs, shard by shard."""
-    yield f"Plan by {plan.method}: {plan.snapshots_cut} snapshots cut, due {plan.due_at}."
+    cut = counted(plan.snapshots_cut, "snapshot")
+    yield f"Plan by {plan.method}: {cut} cut, due {plan.due_at}."
     shards = [
         (s.shard, s.slices_before, s.slices_after or "0 (dead)", s.orders_after)
         for s in plan.shards
@@ -190,7 +221,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     said = "not known" if accuracy is None else f"about {accuracy:.1%}"
     yield f"Served after it: {plan.retained_share:.0%} of all slices; accuracy {said}."
     yield (
-        f"Cost: {plan.passes:,} record-epochs for the replay,"
+        f"Cost: {counted(plan.passes, 'record-epoch')} for the replay,"
         f" {plan.rebuild_passes:,} to rebuild dead shards."
     )
     for warning in plan.warnings:
@@ -204,19 +235,37 @@ def draft_plain(draft: Draft) -> dict[str, Any]:
         "records": [{"key": r.key, "first_words": first_words(r.row)} for r in draft.shown],
         "near": draft.near,
         "exact": draft.exact,
+        "stays": [{"key": r.key, "first_words": first_words(r.row)} for r in draft.stays],
         "already": dict(draft.already),
         "received_at": draft.received_at,
         "due_at": draft.due_at,
     }
 
 
-def already_line(draft: Draft) -> str:
-    """What a repeated request is told."""
-    return f"Already forgotten: {len(draft.already)} keys, by {_requests(draft)}."
+def already_found(ws: Workspace, draft: Draft) -> dict[str, Any]:
+    """What a repeated request is told as JSON has it: who forgot, and by which certificate."""
+    reports = {request: ws.report(request) for request in _earlier(draft)}
+    certificates = {request: report.certificate for request, report in reports.items()}
+    return {"already": dict(draft.already), "certificates": certificates}
+
+
+def already_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """What a repeated request is told, with the command that shows the evidence."""
+    certificates = found["certificates"]
+    yield f"Already forgotten, by request {', '.join(certificates)}."
+    for request, certificate in certificates.items():
+        if certificate is None:
+            yield f"No certificate yet: `rescind process {request}` makes it."
+        else:
+            yield f"Certificate: `rescind certificate show {request}`."
 
 
 def _requests(draft: Draft) -> str:
-    return "request " + ", ".join(sorted({request for _, request in draft.already}))
+    return f"request {', '.join(_earlier(draft))}"
+
+
+def _earlier(draft: Draft) -> list[str]:
+    return sorted({request for _, request in draft.already})
 
 
 def _records(records: Sequence[Record]) -> list[tuple[str, str]]:

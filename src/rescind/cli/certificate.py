@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescind.cli.opening import opened, public_key_in, read
-from rescind.cli.options import HERE, AsJson, Out, RequestId, WorkspaceFolder, moment, write
+from rescind.cli.options import HERE, AsJson, Out, RequestId, WorkspaceFolder, until, write
 from rescind.cli.output import emit
 from rescind.core.errors import BadParameter
 
@@ -72,7 +72,12 @@ def verify(
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="DATE", callback=moment, help="Valid when? Else now."),
+        typer.Option(
+            "--at",
+            metavar="DATE",
+            callback=until,
+            help="Valid when? A date alone is its end (UTC). Else now.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from rescind.cli.opening import opened, restored
 from rescind.cli.options import HERE, AsJson, Out, WorkspaceFolder, write
-from rescind.cli.output import Exit, emit, table
+from rescind.cli.output import Exit, counted, emit, table
 
 if TYPE_CHECKING:
     from rescind.core.request import Request
@@ -68,7 +68,7 @@ def _left_lines(left: dict[str, str]) -> Iterator[str]:
         yield "Nothing made from forgotten records is stored."
         return
     yield from table(["still stored", "because"], sorted(left.items()))
-    yield f"{len(left)} artifacts are left; `rescind process` destroys them."
+    yield f"Left: {counted(len(left), 'artifact')}; `rescind process` destroys what no hold keeps."
 
 
 def backup(
@@ -113,5 +113,5 @@ def restore(
 def _restored_lines(into: Path, again: Request | None) -> Iterator[str]:
     yield f"Restored into {into}."
     if again is not None:
-        yield f"Forgotten again by request {again.id}: {again.target.records} records."
+        yield f"Forgotten again by request {again.id}: {counted(again.target.records, 'record')}."
         yield f"Next: `rescind process {again.id} --workspace {into}`."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +12,7 @@ import typer
 
 from rescind.cli.opening import opened, rows_in
 from rescind.cli.options import HERE, AsJson, WorkspaceFolder
-from rescind.cli.output import emit, table
+from rescind.cli.output import counted, emit, table
 from rescind.core.errors import BadData, UnsupportedModel
 from rescind.settings import WORKSPACE
 
@@ -36,11 +38,18 @@ def demo(
             "--workspace", envvar=WORKSPACE, metavar="FOLDER", help="A new folder for the demo."
         ),
     ] = Path("demo"),
+    as_json: AsJson = False,
 ) -> None:
-    """Train on BBC news, forget some of it, and write a certificate and a report."""
+    """Train on BBC news, forget some of it, and write a certificate and a report.
+
+    A second run checks the certificate again and changes nothing; results that are missing are
+    written again. With --json the story goes to standard error.
+    """
     from rescind.demo import run
 
-    run(workspace)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        found = run(workspace)
+    emit(as_json, found, lambda: [])
 
 
 def predict(
@@ -98,7 +107,8 @@ def rebuild(
     ws = opened(workspace)
     with Bars() as progress:
         count = ws.rebuild(shard or None, orders, progress)
-    emit(as_json, {"orders": count}, lambda: [f"Trained {count} orders; they serve now."])
+    lines = [f"Trained {counted(count, 'order')} again, without what was forgotten."]
+    emit(as_json, {"orders": count}, lambda: lines)
 
 
 @listing.command()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rescind.cli.failures import KNOWN
+from rescind.core.errors import BadParameter
 
 if TYPE_CHECKING:
     from rescind.core.dataset import Row
@@ -23,11 +29,47 @@ def opened(folder: Path) -> Workspace:
     return open_workspace(folder, create=False)
 
 
-def opened_or_new(folder: Path) -> Workspace:
-    """The workspace in a folder, made where there is none."""
+@contextmanager
+def opened_or_new(folder: Path) -> Iterator[Workspace]:
+    """The workspace in a folder, made where there is none.
+
+    If the work on a new one fails before its ledger notes anything of it, what was made here is
+    taken away again, and nothing else.
+    """
     from rescind.workspace import open_workspace
 
-    return open_workspace(folder)
+    path = folder.expanduser().absolute()
+    above = [p for p in (path, *path.parents) if not p.exists()]
+    there = set(path.iterdir()) if path.is_dir() else set()
+    known = _known(folder)
+    ws = known or open_workspace(folder)
+    made, start = [p for p in path.iterdir() if p not in there], ws.head()
+    try:
+        yield ws
+    except KNOWN:
+        if known is None and ws.head() == start:
+            _take_away(made, above)
+        raise
+
+
+def _known(folder: Path) -> Workspace | None:
+    """The workspace in a folder, if there is one that opens."""
+    try:
+        return opened(folder)
+    except BadParameter:
+        return None
+
+
+def _take_away(made: Sequence[Path], above: Sequence[Path]) -> None:
+    """Remove what was made, then the folders made for it, as far as nothing else is in them."""
+    for path in made:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        for folder in above:
+            folder.rmdir()
 
 
 def read(certificate: bytes) -> Verification:

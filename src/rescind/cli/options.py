@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +39,25 @@ def moment(value: str | None) -> str | None:
     except ValueError:
         raise typer.BadParameter(f"{value!r} is no date; write it as 2027-01-31.") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
+
+
+def until(value: str | None) -> str | None:
+    """As ``moment``, but a date alone is the last moment of that day."""
+    if value is None:
+        return None
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        return moment(value)
+    return datetime.combine(day, time.max, UTC).isoformat()
+
+
+def method_named(value: str | None) -> str | None:
+    """The name of a method; a file in it as it is found from any folder."""
+    path, _, attribute = (value or "").rpartition(":")
+    if not path.endswith(".py"):
+        return value
+    return f"{Path(path).expanduser().absolute()}:{attribute}"
 
 
 WorkspaceFolder = Annotated[
@@ -84,8 +103,8 @@ Due = Annotated[
     typer.Option(
         "--due",
         metavar="DATE",
-        callback=moment,
-        help="Until when it must be done; else as many days as the settings say.",
+        callback=until,
+        help="Until when it must be done, a date alone to its end (UTC); else by the settings.",
     ),
 ]
 Received = Annotated[
@@ -108,6 +127,7 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="NAME|FILE.py:CLASS",
+        callback=method_named,
         help="An unlearning method other than that of the recipe.",
     ),
 ]

@@ -57,6 +57,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     ]
 
 
+def counted(n: int, one: str) -> str:
+    """How many of something: 1 record, 2 records."""
+    return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"
+
+
 def one_line(text: str, width: int = 100) -> str:
     """At most ``width`` printable characters: what comes from data must not move the cursor."""
     flat = " ".join(text.split())

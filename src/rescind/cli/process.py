@@ -57,7 +57,9 @@ def process(
     accept_outage: Outage = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FOLDER", help="Write certificate-ID.json there as well."),
+        typer.Option(
+            "--out", metavar="FOLDER", help="Write certificate-ID.json there; made if new."
+        ),
     ] = None,
     yes: Yes = False,
     workspace: WorkspaceFolder = HERE,
@@ -70,8 +72,8 @@ def process(
     stopped. Methods that edit weights are confirmed first.
     """
     how = How(method, _settings(setting or []), replay, accept_outage, yes, out)
-    if out is not None and not out.is_dir():
-        raise BadParameter(f"There is no folder {out}.", do="Make it, or name another --out.")
+    if out is not None and out.exists() and not out.is_dir():
+        raise BadParameter(f"{out} is no folder.", do="Name a folder with --out.")
     ws = opened(workspace)
     if request is not None:
         found = _one(ws, _named(ws, request), how)
@@ -119,6 +121,8 @@ def _one(ws: Workspace, request: Request, how: How) -> Verification:
     from rescind.progress import Bars
 
     method = _method(ws, request, how)
+    if how.out is not None:
+        how.out.mkdir(parents=True, exist_ok=True)  # before the work: it may not be allowed
     with Bars() as progress:
         ws.process(
             request.id,

@@ -26,7 +26,8 @@ Every command takes `--json`: then standard output holds one JSON document, and 
 `{"error": {"type", "what", "why", "do"}}` on standard error. Commands on a workspace take
 `--workspace FOLDER`, by default the variable `RESCIND_WORKSPACE`, else the folder they run in.
 A command line that cannot be understood (exit code 2) is answered in text even then. Questions and
-progress bars go to standard error. Dates are ISO 8601; without a zone they are UTC.
+progress bars go to standard error. Dates are ISO 8601; without a zone they are UTC. A date alone
+is the end of that day for `--due` and `--at`, and its beginning for `--received`.
 """
 RECIPE = """## The table [source] of a recipe
 

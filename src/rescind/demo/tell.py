@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from rescind.demo import setting
 from rescind.demo.stored import stored_sections
 from rescind.render import Paragraph, Section, Table
 from rescind.resolve import Draft
+from rescind.sections import counted
 
 
 def title(text: str) -> None:
@@ -31,13 +35,15 @@ def show_draft(draft: Draft) -> None:
     """What was resolved: shown here, in memory, and stored nowhere."""
     for record in draft.shown:
         say(f"  - {first_words(record)}")
-    target, closest = draft.target, max((n.similarity for n in draft.near), default=0.0)
-    stay = f" (closest {closest:.2f})" if draft.near else ""
+    target, cells = draft.target, counted(len(draft.cells), "cell")
+    copies = counted(target.copies, "copy", "copies")
     say(
-        f"{target.records} records ({target.copies} copies, {target.test_records} in the test"
-        f" set) in {len(draft.cells)} cells; duplicates that would stay:"
-        f" {len(draft.near) + len(draft.exact)}{stay}."
+        f"{counted(target.records, 'record')} ({copies}, {target.test_records} in the test set)"
+        f" in {cells}; duplicates that would stay: {len(draft.near) + len(draft.exact)}."
     )
+    alike = {n.retain_key: f"{n.similarity:.2f} alike" for n in draft.near}
+    for record in draft.stays:
+        say(f"  - {first_words(record)} ({alike.get(record.key, 'equal')})")
 
 
 def first_words(record: Record, length: int = 72) -> str:
@@ -51,9 +57,9 @@ def show_plan(plan: Plan) -> None:
     shards = ", ".join(f"{s.slices_before} -> {s.slices_after}" for s in plan.shards)
     accuracy = "" if plan.expected_accuracy is None else f" accuracy ~{plan.expected_accuracy:.3f};"
     say(
-        f"Plan: cut {plan.snapshots_cut} snapshots in {len(plan.cells)} cells; slices served a"
-        f" shard: {shards}; retained {plan.retained_share:.0%};{accuracy} replay of"
-        f" {plan.passes} record-epochs."
+        f"Plan: cut {counted(plan.snapshots_cut, 'snapshot')} in"
+        f" {counted(len(plan.cells), 'cell')}; slices served a shard: {shards}; retained"
+        f" {plan.retained_share:.0%};{accuracy} replay of {plan.passes} record-epochs."
     )
     for warning in plan.warnings:
         say(f"  Warning: {warning}")
@@ -82,7 +88,7 @@ def _six(results: Mapping[str, Any]) -> Section:
 
 def _owner(plans: Sequence[Mapping[str, Any]]) -> str:
     cut = [p["snapshots_cut"] for p in plans]
-    return f"plan only: {cut[1]} snapshots would be cut instead of {cut[0]}"
+    return f"plan only: {counted(cut[1], 'snapshot')} would be cut instead of {cut[0]}"
 
 
 def _plans(results: Mapping[str, Any]) -> Section:
@@ -119,22 +125,43 @@ def closing_words(folder: Path, results: Mapping[str, Any]) -> None:
     person = results["person"]
     title("What happened")
     say(
-        f"{person['records']} articles, those that name {setting.PERSON} and their near"
-        f" duplicates, left the served model {person['milliseconds']:.1f} ms after the request was"
-        " accepted, and it went on answering."
+        f"{counted(person['records'], 'article')}, those that name {setting.PERSON} and their"
+        f" near duplicates, left the served model {person['milliseconds']:.1f} ms after the request"
+        " was accepted, and it went on answering."
     )
     say(
-        f"Claim: {person['guarantee']}. {person['compared']} stored snapshots were met byte for"
-        " byte by a replay from raw rows without these articles."
+        f"Claim: {person['guarantee']}. Stored snapshots that a replay from raw rows without these"
+        f" articles met byte for byte: {person['compared']}."
     )
-    say(f"Still stored of what was made from them: {person['remaining']} artifacts in this fork.")
-    say(f"The parent workspace {folder.name}/news was not asked and still holds them.")
+    say(f"Artifacts made from them that are still stored in this fork: {person['remaining']}.")
+    say(f"The parent workspace {folder / 'news'} was not asked and still holds them.")
     say(f"The demo took {results['seconds']:.0f} s.")
     title("Where to look")
     say(f"  report       {folder / 'report.html'}")
     say(f"  certificate  {folder / 'certificate.json'}")
     title("What to try next")
-    place = folder.name
-    say(f"  rescind certificate verify {place}/certificate.json --key {place}/signer.pem")
-    say(f"  rescind predict --workspace {place}/news 'The band plays in London tonight.'")
-    say(f"  rescind request add --workspace {place}/fork-article --words 'Tony Blair'")
+    for line in suggestions(started_as(sys.argv[0]), folder):
+        say(f"  {line}")
+    say("The third asks before it forgets; the last makes the certificates of that fork.")
+
+
+def suggestions(command: str, folder: Path) -> tuple[str, ...]:
+    """Commands to type after the demo, in the folder in which it was started."""
+    news, fork = (shlex.quote(str(folder / name)) for name in ("news", "fork-article"))
+    file, key = (shlex.quote(str(folder / name)) for name in ("certificate.json", "signer.pem"))
+    return (
+        f"{command} certificate verify {file} --key {key}",
+        f"{command} predict --workspace {news} 'The band plays in London tonight.'",
+        f"{command} request add --workspace {fork} --words {shlex.quote(setting.NEXT)}",
+        f"{command} process --workspace {fork}",
+    )
+
+
+def started_as(program: str) -> str:
+    """The command as it can be typed again: by its name if the shell finds it, else by its path."""
+    path = Path(program)
+    if path.parts[-2:] == ("rescind", "__main__.py"):
+        return shlex.join([sys.executable, "-m", "rescind"])
+    found = shutil.which("rescind")
+    known = found is not None and Path(found).resolve() == path.resolve()
+    return "rescind" if known or path.name != "rescind" else shlex.quote(program)
