@@ -54,20 +54,23 @@ class Desk:
     model: StagedModel
     by_cell: Mapping[str, Sequence[ManifestEntry]]
     labels: Mapping[str, str]
+    environment: str  # its digest: part of the name of all whose bytes depend on it
 
 
 def open_desk(place: Place) -> Desk:
     """Settle this process, load the base once, and read the allow-list."""
-    from rescind.training.determinism import settle
+    from rescind.training.determinism import check_encoder, environment, settle
 
     b = connect(Path(place.folder))
     settle(b.settings.threads)
     run = state.run_by_id(b, place.run)
+    check_encoder(run)
+    here = digest(plain(environment(run.recipe.task, b.settings.threads)))
     entries = entries_from(_allow_list(b, place.allow))
     by_cell: dict[str, list[ManifestEntry]] = defaultdict(list)
     for entry in sorted(entries, key=lambda e: e.key):
         by_cell[entry.cell].append(entry)
-    return Desk(b, run, staged_model(run.recipe), by_cell, place.allow.labels)
+    return Desk(b, run, staged_model(run.recipe), by_cell, place.allow.labels, here)
 
 
 def _allow_list(b: Backends, allow: AllowList) -> bytes:
@@ -119,13 +122,14 @@ def staged_model(recipe: Recipe) -> StagedModel:
     return StagedModel(recipe)
 
 
-def content(b: Backends, entries: Sequence[ManifestEntry], labels: Iterable[str] = ()) -> str:
+def content(b: Backends, entries: Sequence[ManifestEntry], more: Iterable[str] = ()) -> str:
     """A keyed name for just these records, so that nothing made from others is taken for it.
 
     With the cells' labels in it, a name has one lineage: what a withdrawal overtook while it was
-    made is never found under the name of what is made after it, even of equal records.
+    made is never found under the name of what is made after it, even of equal records. With the
+    environment in it, what another version or processor made is not mixed with what this one makes.
     """
-    parts = (*(part for e in entries for part in (e.key, e.digest)), *sorted(labels))
+    parts = (*(part for e in entries for part in (e.key, e.digest)), *sorted(more))
     return keyed(b.keys.get("workspace"), "content", *parts)[:16]
 
 
@@ -138,7 +142,9 @@ def cell_reader(desk: Desk) -> Callable[[Cell], CellData]:
 
     def read(cell: Cell) -> CellData:
         entries, now = desk.by_cell.get(str(cell), ()), desk.labels.get(str(cell), "")
-        name = f"activations/{now}/{content(desk.b, entries)}"
+        # scores need no equal bytes, so those of the test records outlive an update and the source
+        where = [] if str(cell) == "test" else [desk.environment]
+        name = f"activations/{now}/{content(desk.b, entries, where)}"
         if not entries:
             return cell_data(desk.model, [])
         if desk.b.artifacts.find(name) is None:
@@ -202,16 +208,20 @@ class TrainOrder:
             blocks=self.order.blocks[: stage + 1],
             digest=digest,
             records=sum(len(desk.by_cell.get(str(c), ())) for c in cells),
+            environment=desk.environment,
         )
 
 
 def snapshot_name(desk: Desk, order: Order, stage: int) -> str:
-    """A name that follows from run, order, layout, and the records and labels of the prefix."""
+    """A name that follows from run, order, layout, environment, and the records and labels of the
+    prefix.
+    """
     entries = [e for c in order.cells(stage) for e in desk.by_cell.get(str(c), ())]
     labels = [desk.labels.get(str(c), "") for c in order.cells(stage)]
     where = f"{order.shard}-{order.index}-{stage}"
     layout = digest([order.slices[: stage + 1], order.blocks[: stage + 1]])[:8]
-    return f"snapshot/{desk.run.id}/{where}-{layout}/{content(desk.b, entries, labels)}"
+    made_from = content(desk.b, entries, [*labels, desk.environment])
+    return f"snapshot/{desk.run.id}/{where}-{layout}/{made_from}"
 
 
 @dataclass(frozen=True, slots=True)

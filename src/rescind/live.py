@@ -21,15 +21,19 @@ class LiveModel:
 
     Another process may withdraw at any time. An answer worked out while the served parts changed
     is thrown away and worked out again, so none that used a withdrawn part is ever given.
+
+    Raises:
+        DamagedArtifact: the pretrained encoder is not the one that the model was trained on.
     """
 
     def __init__(self, b: Backends) -> None:
         from rescind.serving.ensemble import Ensemble
-        from rescind.training.determinism import settle
+        from rescind.training.determinism import check_encoder, settle
 
         settle(b.settings.threads)
         self._b = b
         self._run = state.run(b)
+        check_encoder(self._run)
         methods_of.make(self._run.recipe.method)  # found now, so that a withdrawal need not look
         self._ensemble = Ensemble(self._run.recipe.task, self._run.recipe)
         self._seen = -1

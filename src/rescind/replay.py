@@ -28,7 +28,7 @@ from rescind.core.errors import (
 from rescind.core.evidence import Proof
 from rescind.core.partition import Cell
 from rescind.core.protocols import Executor, Job, Progress
-from rescind.core.run import Order, Run, Snapshot
+from rescind.core.run import Environment, Order, Run, Snapshot
 from rescind.core.version import selection, weights_digest
 from rescind.executors.local import LocalExecutor
 
@@ -123,14 +123,17 @@ def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
     Raises:
         NotDeterministic: some bytes differ.
     """
+    from rescind.training.determinism import environment
+
     run = state.run(b)
-    problem = _other_environment(b, run)
+    here = environment(run.recipe.task, b.settings.threads)
+    problem = _other_environment(run, parts, here)
     if problem:
         return Proof("replay", "not_possible", problem)
     filled = {e.cell for e in state.allowed(b) if e.cell != "test"}
     whole = [s for s in run.checkpoints if s.cells & filled]
     if not parts:
-        return _identical(run, whole, (), {})
+        return _identical(here, whole, (), {})
     by_order: dict[tuple[int, int], list[Snapshot]] = {}
     for part in sorted(parts, key=lambda s: s.stage):
         by_order.setdefault((part.shard, part.order), []).append(part)
@@ -142,7 +145,7 @@ def replay(b: Backends, parts: Sequence[Snapshot], progress: Progress) -> Proof:
         log.warning("The replay is not possible: %s", error)
         told = next(text for kind, text in NOT_POSSIBLE.items() if isinstance(error, kind))
         return Proof("replay", "not_possible", told)
-    return _identical(run, whole, groups, results)
+    return _identical(here, whole, groups, results)
 
 
 def fresh_executor(b: Backends) -> Executor:
@@ -161,7 +164,7 @@ def _prefixes(parts: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
 
 
 def _identical(
-    run: Run,
+    here: Environment,
     whole: Sequence[Snapshot],
     groups: Sequence[tuple[Snapshot, ...]],
     results: Mapping[int, list[tuple[str, int]]],
@@ -183,7 +186,7 @@ def _identical(
         sense="retrain" if _layout(replayed) == _layout(whole) else "never_saw",
         weights=weights_digest(selection(replayed)),
         compared=len(replayed),
-        environment=digest(plain(run.environment)),
+        environment=digest(plain(here)),
     )
 
 
@@ -191,13 +194,15 @@ def _layout(parts: Sequence[Snapshot]) -> set[tuple[object, ...]]:
     return {(p.shard, p.order, p.slices, p.blocks) for p in parts}
 
 
-def _other_environment(b: Backends, run: Run) -> str:
-    """Bit-equality holds on one kind of machine with one thread count; elsewhere say so."""
-    from rescind.training.determinism import environment
+def _other_environment(run: Run, parts: Sequence[Snapshot], here: Environment) -> str:
+    """Bit-equality holds on one kind of machine with one thread count; elsewhere say so.
 
-    then = plain(run.environment)
-    now = plain(environment(run.recipe.task, b.settings.threads))
-    changed = [
-        f"{name} was {then[name]}, is {now[name]}" for name in then if then[name] != now[name]
-    ]
-    return f"the environment differs: {'; '.join(changed)}" if changed else ""
+    Each snapshot knows where it was trained: what was retrained after an update can be replayed.
+    """
+    foreign = sum(s.environment != digest(plain(here)) for s in parts)
+    if not foreign:
+        return ""
+    then, now = plain(run.environment), plain(here)
+    changed = [f"{n} was {then[n]}, is {now[n]}" for n in then if then[n] != now[n]]
+    told = "; ".join(changed) or "they were retrained elsewhere"
+    return f"the environment differs for {foreign} of {len(parts)} snapshots: {told}"

@@ -129,6 +129,7 @@ def snapshot_from(data: Mapping[str, Any]) -> Snapshot:
         blocks=tuple(tuple(stage) for stage in data["blocks"]),
         digest=data["digest"],
         records=data["records"],
+        environment=data["environment"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from tiny_workspace import (
     ask,
     keys_in,
     new_workspace,
+    reopened,
     served,
     some_key,
     statement,
@@ -154,15 +156,55 @@ def test_another_environment(
     field: str, value: object, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = ws.request(ask(*some_key(ws, "0.0")))
-    real = determinism.environment
-
-    def environment(*arguments: Any) -> Any:
-        return dataclasses.replace(real(*arguments), **{field: value})  # type: ignore[arg-type]
-
-    monkeypatch.setattr(determinism, "environment", environment)
+    elsewhere(monkeypatch, **{field: value})
     because = lowered(ws, request.id)
-    assert "environment differs" in because
+    assert "environment differs for 5 of 5 snapshots" in because
     assert f"{field} was" in because
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
+    """As after an update of torch, or on another machine."""
+    real = determinism.environment
+    there = functools.partial(dataclasses.replace, **changed)
+    monkeypatch.setattr(determinism, "environment", lambda *given: there(real(*given)))
+
+
+def test_what_is_retrained_after_an_update_is_exact_again(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        elsewhere(patch, torch="9.9")
+        lowered(ws, ws.request(ask(*some_key(ws, "0.0"))).id)
+        request = ws.request(ask(*some_key(ws, "0.1")))
+        assert statement(ws.process(request.id, method=Retrain())).guarantee == Exact("retrain")
+    assert "environment differs for 8 of 8" in lowered(
+        ws, ws.request(ask(*keys_in(ws, "test")[:1])).id
+    )
+
+
+def test_what_was_rebuilt_elsewhere_is_no_false_snapshot_at_home(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws.process(ws.request(ask(*some_key(ws, "0.0"))).id)
+    with monkeypatch.context() as patch:
+        elsewhere(patch, torch="9.9")
+        ws.rebuild(shards=[0])
+    because = lowered(ws, ws.request(ask(*keys_in(ws, "test")[:1])).id)
+    assert "environment differs for 4 of 8 snapshots: they were retrained elsewhere" in because
+
+
+def test_another_base_neither_answers_nor_trains(ws: Workspace, encoder: Path) -> None:
+    file = next(encoder.glob("*.safetensors"))
+    honest = file.read_bytes()
+    request = ws.request(ask(*some_key(ws, "0.0")))
+    try:
+        file.write_bytes(honest[:-4] + bytes(4))
+        for use in (lambda: reopened(ws).predict([ROWS[0]]), lambda: ws.rebuild(shards=[0])):
+            with pytest.raises(DamagedArtifact, match="encoder is not the one"):
+                use()
+    finally:
+        file.write_bytes(honest)
+    assert statement(ws.process(request.id)).guarantee == Exact("never_saw")
 
 
 def test_an_empirical_past_does_not_taint_a_later_replay(ws: Workspace) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from rescind.core.dataset import Source
 from rescind.core.errors import BadParameter
 from rescind.core.partition import Cell, Partition
 from rescind.core.task import Task
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    found = "; ".join(problems)
+    if found:
+        raise BadParameter(f"The recipe cannot train: {found}.", do="Correct it in the recipe.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,18 @@ class Lora:
     dropout: float = 0.0
     targets: tuple[str, ...] = ("query", "value")
 
+    def __post_init__(self) -> None:
+        problems = []
+        if self.rank < 1:
+            problems.append(f"adapter.rank is {self.rank}; it must be at least 1")
+        if not 0.0 < self.alpha < inf:
+            problems.append(f"adapter.alpha is {self.alpha}; it must be above 0")
+        if not 0.0 <= self.dropout < 1.0:
+            problems.append(f"adapter.dropout is {self.dropout}; it must lie in [0, 1)")
+        if not self.targets or not all(name.strip() for name in self.targets):
+            problems.append(f"adapter.targets is {list(self.targets)}; it must name projections")
+        _refuse(problems)
+
 
 @dataclass(frozen=True, slots=True)
 class AdamW:
@@ -29,6 +48,14 @@ class AdamW:
     lr: float = 5e-3
     head_lr: float = 5e-2
     weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        rates = {"lr": self.lr, "head_lr": self.head_lr, "weight_decay": self.weight_decay}
+        _refuse(
+            f"optimizer.{name} is {value}; it must be a finite number, at least 0"
+            for name, value in rates.items()
+            if not 0.0 <= value < inf
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +87,15 @@ class Recipe:
                 ("blocks_per_slice", self.blocks_per_slice),
                 ("epochs", self.epochs),
                 ("batch_size", self.batch_size),
-                ("adapter.rank", self.adapter.rank),
             )
             if value < 1
         ]
-        if problems:
-            raise BadParameter("The recipe cannot train: " + "; ".join(problems) + ".")
+        if self.seed < 0:
+            problems.append(f"seed is {self.seed}; it must be at least 0")
+        wrong = [p for p in self.deletion_probabilities or () if not 0.0 <= p <= 1.0]
+        if wrong:
+            problems.append(f"deletion_probabilities holds {wrong}; each must lie in [0, 1]")
+        _refuse(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +121,8 @@ class Snapshot:
     """The weights after one stage: adapters of all blocks trained so far, and that stage's head.
 
     ``name`` is its artifact, ``digest`` the SHA-256 of its safetensors bytes, ``records`` the
-    number of distinct retained records in its cells.
+    number of distinct retained records in its cells, ``environment`` the digest of the environment
+    it was trained in.
     """
 
     name: str
@@ -101,6 +132,7 @@ class Snapshot:
     blocks: tuple[tuple[int, ...], ...]
     digest: str
     records: int
+    environment: str = ""
 
     @property
     def stage(self) -> int:

@@ -7,9 +7,11 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from rescind.core.canonical import digest
-from rescind.core.run import Environment
+from rescind.core.errors import DamagedArtifact
+from rescind.core.run import Environment, Run
 from rescind.core.task import Task
 from rescind.training.pretrained import encoder_digest
 
@@ -37,11 +39,35 @@ def environment(task: Task, threads: int) -> Environment:
         torch=torch.__version__,
         transformers=version("transformers"),
         peft=version("peft"),
-        machine=f"{platform.system()} {platform.machine()}",
+        machine=f"{platform.system()} {platform.machine()}, {_processor()}",
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         threads=threads,
         encoder=encoder_digest(task),
     )
+
+
+def check_encoder(run: Run) -> None:
+    """Adapters answer only on the base they were trained on, and train on no other.
+
+    Raises:
+        DamagedArtifact: the files of the encoder are not what they were.
+    """
+    if encoder_digest(run.recipe.task) != run.environment.encoder:
+        raise DamagedArtifact(
+            "The pretrained encoder is not the one that this model was trained on.",
+            "Its files have changed, and the adapters fit no other base.",
+            "Put the old files back, or train in a new workspace.",
+        )
+
+
+def _processor() -> str:
+    """The processor's name: kernels are chosen by it, beyond what ``cpu_capability`` tells."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or "unknown processor"
 
 
 def stage_seed(seed: int, shard: int, prefix: Sequence[int], what: str) -> int:
