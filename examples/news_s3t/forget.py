@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rescind
-from rescind.certify import envelope_bytes
 from rescind.core.plan import Plan
-from rescind.proofs.signing import public_pem
 from rescind.render import to_html
 from rescind.workspace import Draft
 
@@ -33,9 +31,9 @@ def main() -> None:
 
     request = workspace.accept(draft)  # from here on no answer uses the article
     sys.stdout.write(f"Withdrawn after {request.milliseconds_to_withdraw:.1f} ms\n")
-    certificate = workspace.process(request.id)
-    (chosen.folder / "certificate.json").write_bytes(envelope_bytes(certificate))
-    (chosen.folder / "signer.pem").write_bytes(signer(workspace))
+    workspace.process(request.id)
+    (chosen.folder / "certificate.json").write_bytes(workspace.certificate_file(request.id))
+    (chosen.folder / "signer.pem").write_bytes(workspace.public_key()[1])
     (chosen.folder / "report.html").write_text(to_html(workspace.report(request.id)))
     workspace.export(chosen.folder / "exported", recipient="whoever verifies")
     sys.stdout.write(
@@ -51,12 +49,6 @@ def first_that_cuts(workspace: rescind.Workspace, keys: Sequence[str]) -> tuple[
         if plan.snapshots_cut:
             break
     return draft, plan
-
-
-def signer(workspace: rescind.Workspace) -> bytes:
-    """The public key; `rescind certificate key` writes the same file."""
-    backends = workspace.backends
-    return public_pem(backends.keys.get(f"signing/{backends.signer().key_id}"))
 
 
 if __name__ == "__main__":
