@@ -30,6 +30,7 @@ def accept(b: Backends, draft: Draft) -> Request:
         Refused: duplicates would stay and nobody has decided about them, or the draft is out of
             date: another request has taken some of its records since.
         NoOp: the draft holds no record, or several earlier requests cover all of it.
+        UnknownPlugin: no such method.
         Busy: another process is accepting the same request.
     """
     started = time.perf_counter()
@@ -43,6 +44,7 @@ def accept(b: Backends, draft: Draft) -> Request:
         )
     if not draft.keys:
         raise NoOp("The request holds no record.", do="Name at least one key that is here.")
+    methods_of.make(draft.ask.method or state.run(b).recipe.method)  # unknown: before any entry
     request_id = _free_id(b, draft)
     with b.ledger.claim(request_id):
         known = b.ledger.get("request", request_id)

@@ -55,8 +55,18 @@ def suppressing(b: Backends) -> tuple[Request, ...]:
 
 
 def plan(b: Backends, request_id: str) -> Plan:
-    """The plan that was made when the request was accepted."""
-    return build(Plan, b.ledger.get("plan", request_id))
+    """The plan of a request, as last made.
+
+    Raises:
+        BadParameter: there is none yet: the process was killed right after it accepted.
+    """
+    data = b.ledger.get("plan", request_id)
+    if data is None:
+        raise BadParameter(
+            f"Request {request_id} has no plan yet.",
+            do=f"`rescind process {request_id}` makes one and goes on.",
+        )
+    return build(Plan, data)
 
 
 def run(b: Backends, model: str = MODEL) -> Run:
@@ -65,13 +75,17 @@ def run(b: Backends, model: str = MODEL) -> Run:
     Raises:
         BadParameter: nothing has been trained yet.
     """
-    entry = b.ledger.get("model", model)
+    return run_by_id(b, _model(b, model)["run"])
+
+
+def _model(b: Backends, model: str) -> dict[str, str]:
+    entry: dict[str, str] | None = b.ledger.get("model", model)
     if entry is None:
         raise BadParameter(
             f"No model {model!r} in this workspace yet.",
             do="Train one with `rescind train RECIPE`, or `rescind demo` to see how.",
         )
-    return run_by_id(b, entry["run"])
+    return entry
 
 
 def run_by_id(b: Backends, run_id: str) -> Run:
@@ -89,8 +103,12 @@ def parent(b: Backends) -> str | None:
 
 
 def version(b: Backends, model: str = MODEL) -> ModelVersion:
-    """The version that the model's name points to."""
-    return version_by_id(b, b.ledger.get("model", model)["version"])
+    """The version that the model's name points to.
+
+    Raises:
+        BadParameter: nothing has been trained yet.
+    """
+    return version_by_id(b, _model(b, model)["version"])
 
 
 def version_by_id(b: Backends, version_id: str) -> ModelVersion:
@@ -170,8 +188,15 @@ def sealed(b: Backends, request_id: str) -> tuple[Snapshot, ...]:
 
 
 def manifest(b: Backends) -> Manifest:
-    """The current allow-list."""
-    return build(Manifest, b.ledger.get("manifest", "current"))
+    """The current allow-list.
+
+    Raises:
+        BadParameter: nothing has been trained yet.
+    """
+    data = b.ledger.get("manifest", "current")
+    if data is None:
+        _model(b, MODEL)  # says that there is none, and what to type
+    return build(Manifest, data)
 
 
 def manifest_entries(b: Backends) -> tuple[ManifestEntry, ...]:

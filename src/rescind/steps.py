@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from rescind import acceptance, evaluate, methods_of, replay, rows, state, trainer
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
-from rescind.core.dataset import Examples, Split
-from rescind.core.errors import NoOp, Refused, StaleVersion
+from rescind.core.dataset import Examples, Key, ManifestEntry, Record, Split
+from rescind.core.errors import MissingSource, NoOp, Refused, StaleVersion
 from rescind.core.evidence import Proof
 from rescind.core.guarantee import Empirical
 from rescind.core.protocols import Entry, Progress, Unlearned, Unlearner, Write
@@ -64,14 +64,33 @@ def _suppress(b: Backends, request: Request) -> Request:
 
 def _split(b: Backends, request: Request) -> tuple[Examples, Examples]:
     """Forget and retain set, their rows read only if the method looks at them."""
-    gone = set(open_keys(b.keys, request))
-    listed = [e for e in state.manifest_entries(b) if e.cell != "test"]
-    forget = [e for e in listed if e.key in gone]
+    listed = {e.key: e for e in state.manifest_entries(b)}
+    keys = open_keys(b.keys, request)
+    forget = [listed[k] for k in keys if k in listed and listed[k].cell != "test"]
+    off = [k for k in keys if k not in listed]
     retain = [e for e in state.allowed(b) if e.cell != "test"]
     return (
-        Examples([e.key for e in forget], lambda: rows.read(b, forget)),
+        Examples([*(e.key for e in forget), *off], lambda: _forget_rows(b, forget, off)),
         Examples([e.key for e in retain], lambda: rows.read(b, retain)),
     )
+
+
+def _forget_rows(
+    b: Backends, forget: Sequence[ManifestEntry], off: Sequence[Key]
+) -> tuple[Record, ...]:
+    """The rows to forget, for a method that needs to see them once more.
+
+    Raises:
+        MissingSource: the erasure of another request has taken some off the allow-list: it keeps
+            no record that any request is to forget, for whomever.
+    """
+    if off:
+        raise MissingSource(
+            f"{len(off)} records of the forget set can no longer be read.",
+            "Another request's erasure has taken all suppressed records off the allow-list.",
+            "Use a method that trains on the retain set: `rescind process --method retrain`.",
+        )
+    return rows.read(b, forget)
 
 
 def _check_bytes(b: Backends, request: Request, result: Unlearned) -> None:

@@ -25,15 +25,19 @@ from tiny_workspace import (
 )
 
 from rescind import rows, state
+from rescind.core.dataset import Split
 from rescind.core.errors import (
     BadParameter,
     Busy,
     DamagedArtifact,
     ErasureIncomplete,
+    MissingSource,
     UnknownKey,
 )
 from rescind.core.guarantee import Exact
 from rescind.core.lineage import label
+from rescind.core.protocols import ModelHandle, Unlearned
+from rescind.core.run import Run
 from rescind.sealing import open_keys
 from rescind.testing.tiny import tiny_recipe, tiny_task
 from rescind.workspace import Workspace
@@ -204,6 +208,25 @@ def test_an_erasure_does_not_bring_back_what_another_erased_meanwhile(
     assert seen
     other.process(second.id)
     assert holding(ws, one.encode(), two.encode()) == []
+
+
+@dataclasses.dataclass(frozen=True)
+class LooksAtTheForgetSet:
+    """As a method does that descends from the forget set."""
+
+    def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
+        assert len(split.forget) == 1
+        assert [r.row["text"] for r in split.forget]
+        return Unlearned(model.parts, Exact("never_saw"), from_scratch=False)
+
+
+def test_a_forget_set_that_another_erasure_took_is_an_error_and_not_empty(ws: Workspace) -> None:
+    first, second = (ws.request(ask(*some_key(ws, cell))) for cell in ("0.0", "1.0"))
+    looks = LooksAtTheForgetSet()
+    ws.process(first.id, method=looks)
+    with pytest.raises(MissingSource, match="1 records of the forget set"):
+        ws.process(second.id, method=looks)
+    assert statement(ws.process(second.id)).guarantee == Exact("never_saw")
 
 
 # --- records of the test split

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from tiny_workspace import ROWS, ask, keys_in, kinds, reopened, served, some_key, statement, usable
+from tiny_workspace import (
+    ROWS,
+    ask,
+    keys_in,
+    kinds,
+    new_workspace,
+    reopened,
+    served,
+    some_key,
+    statement,
+    usable,
+)
 
 from rescind import acceptance, methods_of, state
 from rescind.core.dataset import Split
@@ -20,6 +32,7 @@ from rescind.core.errors import (
     RescindError,
     StaleVersion,
     UnknownKey,
+    UnknownPlugin,
 )
 from rescind.core.guarantee import Empirical, Exact
 from rescind.core.partition import Cell
@@ -171,6 +184,25 @@ def test_what_matches_nothing_is_an_error_and_changes_nothing(ws: Workspace) -> 
     assert "nobody, no-one" in str(caught.value)
     assert "2 of 3 keys" in str(caught.value)
     assert ws.head() == head
+
+
+def test_an_unknown_method_is_refused_before_any_entry(ws: Workspace) -> None:
+    head = ws.head()
+    with pytest.raises(UnknownPlugin):
+        ws.request(dataclasses.replace(ask(*some_key(ws, "0.0")), method="scurb"))
+    assert (ws.head(), ws.requests()) == (head, ())
+
+
+@pytest.mark.parametrize("use", ["resolve", "version", "keys", "export", "rebuild", "run"])
+def test_a_workspace_without_a_model_says_what_to_type(use: str, tmp_path: Path) -> None:
+    ws = new_workspace(tmp_path / "ws")
+    calls: dict[str, Callable[[], object]] = {
+        "resolve": lambda: ws.resolve(ask("x")),
+        "export": lambda: ws.export(tmp_path / "export", "the press"),
+    }
+    call: Callable[[], object] = calls[use] if use in calls else getattr(ws, use)
+    with pytest.raises(BadParameter, match="rescind train"):
+        call()
 
 
 def test_words_find_their_records_and_are_stored_nowhere(ws: Workspace) -> None:
