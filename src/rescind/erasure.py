@@ -11,7 +11,7 @@ from rescind.acceptance import moved, one_at_a_time
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
 from rescind.core.dataset import Manifest, ManifestEntry
-from rescind.core.errors import ErasureIncomplete
+from rescind.core.errors import DamagedArtifact, ErasureIncomplete
 from rescind.core.evidence import ErasureReceipt
 from rescind.core.lineage import Artifact, is_outdated
 from rescind.core.protocols import Entry, Write
@@ -146,6 +146,22 @@ def write_manifest(b: Backends, entries: tuple[ManifestEntry, ...], version: int
     copies = sum(e.multiplicity for e in entries)
     counts = dict(sorted(Counter(e.cell for e in entries).items()))
     return Manifest(name, version, digest, len(entries), copies, counts)
+
+
+def check_manifest(b: Backends) -> None:
+    """Compare the allow-list with the digest that the ledger lists.
+
+    Raises:
+        DamagedArtifact: it lists other records.
+    """
+    now = state.manifest(b)
+    found = root(leaves(state.manifest_entries(b), lambda cell: b.keys.get(f"cell/{cell}")))
+    if found != now.digest:
+        raise DamagedArtifact(
+            f"The allow-list {now.name} does not list the records that the ledger says.",
+            "It was replaced after it was written.",
+            "Restore a backup with `rescind restore`.",
+        )
 
 
 def _receipt(b: Backends, request: Request, stale: Iterable[Artifact]) -> ErasureReceipt:

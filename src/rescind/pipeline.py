@@ -47,6 +47,7 @@ def process(b: Backends, request_id: str, options: Options) -> Certificate:
     Raises:
         Busy: another process has the request.
         Refused: it is on hold, was cancelled or rejected, or would end the service.
+        DamagedArtifact: the signing key is lost or another's; what was withdrawn stays withdrawn.
         RescindError: a step failed; the request is ``failed`` with the step and the reason, what
             was withdrawn stays withdrawn, and the same call goes on from that step.
     """
@@ -54,6 +55,7 @@ def process(b: Backends, request_id: str, options: Options) -> Certificate:
         request = _ready(b, state.request(b, request_id), options)
         if request.status == "closed":
             return certify.load(b, request_id)
+        b.signer()  # a key that is lost or another's is told now, and not after the erasure
         with _failing_at(b, request_id):
             request = steps.unlearn(b, request, options.method, options.progress)  # 4
             steps.evaluate_both(b, request, options.progress)  # 5

@@ -244,13 +244,15 @@ class Workspace:
         return self.backends.ledger.head()
 
     def verify(self) -> None:
-        """Recompute the ledger's chain and projections, and hash all weights that may serve.
+        """Recompute chain and projections, hash all weights that may serve, and the allow-list.
 
         Raises:
             LedgerInconsistent: an entry or a projection was changed.
-            DamagedArtifact: a snapshot does not hold what the ledger lists.
+            DamagedArtifact: a snapshot or the allow-list is not what the ledger lists.
         """
         self.backends.ledger.verify()
+        if self.backends.ledger.get("manifest", "current") is not None:
+            erasure.check_manifest(self.backends)
         for part in state.parts(self.backends):
             state.weights(self.backends, part)
 

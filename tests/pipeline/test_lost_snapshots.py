@@ -9,6 +9,7 @@ from rescind import state
 from rescind.core.errors import DamagedArtifact, NoOp
 from rescind.core.guarantee import Exact
 from rescind.core.run import Snapshot
+from rescind.data.manifest import manifest_bytes
 from rescind.live import LiveModel
 from rescind.methods.retrain import Retrain
 from rescind.workspace import Workspace
@@ -70,3 +71,29 @@ def test_rebuilding_trains_a_lost_snapshot_again_to_the_same_bytes(ws: Workspace
     assert (ws.state_digest(), ws.predict(ASKED)) == (digest, answers)
     with pytest.raises(NoOp):
         ws.rebuild()
+
+
+def test_an_allow_list_that_was_replaced_is_seen(ws: Workspace) -> None:
+    b = ws.backends
+    now = state.manifest(b)
+    artifact = b.artifacts.find(now.name)
+    assert artifact is not None
+    ws.verify()
+    fewer = manifest_bytes(state.manifest_entries(b)[1:])
+    b.artifacts.put(now.name, "manifest", fewer, artifact.cells)
+    with pytest.raises(DamagedArtifact, match="allow-list"):
+        ws.verify()
+
+
+@pytest.mark.parametrize("how", ["lost", "another"])
+def test_a_wrong_signing_key_is_told_before_anything_is_erased(how: str, ws: Workspace) -> None:
+    b, request = ws.backends, ws.request(ask(*some_key(ws, "0.0")))
+    name = f"signing/{b.ledger.get('signer', 'current')}"
+    b.keys.destroy(name)
+    if how == "another":
+        b.keys.put(name, bytes(32))
+    with pytest.raises(DamagedArtifact, match="rescind key rotate"):
+        ws.process(request.id)
+    assert state.request(b, request.id).status == "withdrawn"
+    ws.rotate_key()
+    assert statement(ws.process(request.id)).guarantee == Exact("never_saw")
