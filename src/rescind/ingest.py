@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from rescind import erasure, evaluate, methods_of, rows, state, trainer
 from rescind.backends import Backends
 from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Manifest, ManifestEntry, Record, Source
-from rescind.core.errors import BadParameter, MissingSource
+from rescind.core.errors import BadParameter, Busy, MissingSource
 from rescind.core.protocols import Entry, Progress, Write
 from rescind.core.run import Recipe, Run, Snapshot
 from rescind.core.version import ModelVersion
@@ -38,7 +39,9 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
         BadData: rows that cannot be keyed, placed or trained on; all problems are listed.
         BadParameter: a recipe that cannot work, or a workspace with another run in it.
         MissingSource: rows in memory without ``store=True``.
+        Busy: another process is training in this workspace.
     """
+    from rescind.training.adapters import check_fits
     from rescind.training.determinism import environment, settle
     from rescind.training.encoder import count_blocks
 
@@ -51,22 +54,47 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
         arguments=given.arguments,
     )
     _check_store(source, given.store)
-    records = _not_forgotten(b, records_from(found, key=given.key, subject=given.subject))
-    recipe.task.check([r.row for r in records])
-    entries = entries_of(
-        records, recipe.partition, b.keys.get("partition"), b.keys.get("workspace")
-    )
-    trainer.check_cells(recipe, entries)
-    blocks = count_blocks(recipe.task)
-    orders = methods_of.orders(recipe, blocks)
-    where = environment(recipe.task, b.settings.threads)
-    wanted = Run("", recipe, "", source, where, blocks)
-    run = _begin(b, wanted, entries, records)
-    if run.checkpoints:
-        return state.version(b)
-    training = [e for e in entries if e.cell != "test"]
-    snapshots = trainer.train_orders(b, run, orders, training, state.generations(b), progress)
-    return _finish(b, run, snapshots, progress)
+    everything = records_from(found, key=given.key, subject=given.subject)
+    records = _not_forgotten(b, everything)
+    entries = _placed(b, recipe, records)
+    with _alone(b):
+        _check_one_run(b, recipe, source, entries, _placed(b, recipe, everything))
+        recipe.task.check([r.row for r in records])
+        trainer.check_cells(recipe, entries)
+        blocks = count_blocks(recipe.task)
+        orders = methods_of.orders(recipe, blocks)
+        check_fits(recipe)
+        where = environment(recipe.task, b.settings.threads)
+        run = _begin(b, Run("", recipe, "", source, where, blocks), entries, records)
+        if run.checkpoints:
+            return state.version(b)
+        training = [e for e in entries if e.cell != "test"]
+        snapshots = trainer.train_orders(b, run, orders, training, state.generations(b), progress)
+        return _finish(b, run, snapshots, progress)
+
+
+@contextmanager
+def _alone(b: Backends) -> Iterator[None]:
+    """Hold the lock of a training: a run may be discarded only while nobody works on it.
+
+    Raises:
+        Busy: another process holds it.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(b.ledger.claim("training"))
+        except Busy as error:
+            raise Busy(
+                f"Another process is training in {b.folder}.",
+                "Two processes may not write one run.",
+                "Wait for it to end, then run the same command again.",
+            ) from error
+        yield
+
+
+def _placed(b: Backends, recipe: Recipe, records: Sequence[Record]) -> tuple[ManifestEntry, ...]:
+    secrets = b.keys.get("partition"), b.keys.get("workspace")
+    return entries_of(records, recipe.partition, *secrets)
 
 
 def _check_store(source: Source, store: bool) -> None:
@@ -84,25 +112,56 @@ def _not_forgotten(b: Backends, records: Sequence[Record]) -> tuple[Record, ...]
     return tuple(r for r in records if state.suppression_leaf(b, r.key) not in suppressed)
 
 
+def _run_id(recipe: Recipe, source: Source, entries: Sequence[ManifestEntry]) -> str:
+    """The name of a run follows from what is trained on what."""
+    manifest = digest(sorted([e.key, e.digest, e.cell] for e in entries))
+    return digest([plain(recipe), plain(source), manifest])[:12]
+
+
+def _check_one_run(
+    b: Backends,
+    recipe: Recipe,
+    source: Source,
+    entries: Sequence[ManifestEntry],
+    everything: Sequence[ManifestEntry],
+) -> None:
+    """Refuse a second run; one that has neither a model nor a snapshot yet counts for none.
+
+    Raises:
+        BadParameter: the workspace holds another run; the reason says so where it is the same one
+            and records were forgotten since.
+    """
+    known = next(iter(b.ledger.items("run")), None)
+    if known in (None, _run_id(recipe, source, entries)) or not _has_weights(b):
+        return
+    one = "One workspace keeps one run, so that nothing of an older one is left behind."
+    if known == _run_id(recipe, source, everything):
+        raise BadParameter(
+            f"{len(everything) - len(entries)} records were forgotten since run {known} was"
+            " trained on this data.",
+            f"Its model serves without them and is not trained again on the rest. {one}",
+            "Use the model as it is; `rescind rebuild` brings dead shards back. To train on the"
+            " rest, give another folder: --workspace other-folder.",
+        )
+    raise BadParameter(
+        f"This workspace holds run {known}, of other data or another recipe.",
+        one,
+        "Train in a new folder: rescind.open('other-folder') or --workspace other-folder.",
+    )
+
+
+def _has_weights(b: Backends) -> bool:
+    return bool(b.ledger.items("model")) or any(a.kind == "snapshot" for a in b.artifacts.list())
+
+
 def _begin(
     b: Backends, wanted: Run, entries: tuple[ManifestEntry, ...], records: Sequence[Record]
 ) -> Run:
-    """Note the run and its manifest before anything is trained, or find the one to go on with.
-
-    Raises:
-        BadParameter: the workspace holds another run.
-    """
-    manifest = digest(sorted([e.key, e.digest, e.cell] for e in entries))
-    run_id = digest([plain(wanted.recipe), plain(wanted.source), manifest])[:12]
-    known = b.ledger.items("run")
-    if run_id in known:
+    """Note the run and its manifest before anything is trained, or find the one to go on with."""
+    run_id = _run_id(wanted.recipe, wanted.source, entries)
+    if run_id in b.ledger.items("run"):
         return state.run_by_id(b, run_id)
-    if known:
-        raise BadParameter(
-            f"This workspace holds run {next(iter(known))}, of other data or another recipe.",
-            "One workspace keeps one run, so that nothing of an older one is left behind.",
-            "Train in a new folder: rescind.open('other-folder') or --workspace other-folder.",
-        )
+    discard_unfinished(b)
     rows_written = wanted.source.kind == "stored"
     if rows_written:
         cell_of = {e.key: e.cell for e in entries}
@@ -113,6 +172,21 @@ def _begin(
     facts = {"records": listed.count, "copies": listed.copies}
     b.ledger.append(Entry("run.started", None, facts, writes))
     return run
+
+
+def discard_unfinished(b: Backends) -> None:
+    """Forget a run that made no model, and destroy whatever was written for it.
+
+    The caller has seen to it that the workspace holds no model. Called again after a crash, it
+    destroys what is left.
+    """
+    runs = b.ledger.items("run")
+    if runs:
+        gone = (*(Write("run", run, None) for run in runs), Write("manifest", "current", None))
+        b.ledger.append(Entry("run.discarded", None, {"runs": sorted(runs)}, gone))
+    b.artifacts.destroy([a.name for a in b.artifacts.list()])
+    for name in b.keys.names("cell/"):
+        b.keys.destroy(name)
 
 
 def _finish(

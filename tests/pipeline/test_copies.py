@@ -85,17 +85,18 @@ def test_a_fork_is_a_copy_to_recall_and_says_that_its_parent_is_none(
     assert not any("copied from" in line for line in ours.scope)
 
 
-def test_a_fork_is_noted_before_it_is_made(
+def test_a_fork_is_noted_before_it_is_made_and_one_that_failed_leaves_nothing(
     ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*given: object) -> None:
+        assert kinds(ws)[-1] == "version.exported"
         raise StorageFailed("The disk is full.")
 
     monkeypatch.setattr(copies, "move_durably", fails)
     with pytest.raises(StorageFailed):
         ws.fork(tmp_path / "fork")
-    assert kinds(ws)[-1] == "version.exported"
-    assert not (tmp_path / "fork").exists()
+    assert ws.backends.ledger.items("export") == {}
+    assert [p.name for p in tmp_path.iterdir()] == ["ws"]
 
 
 def test_a_fork_needs_a_new_folder(ws: Workspace, tmp_path: Path) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
+from transformers import AutoConfig, AutoModel
 
-from rescind.core.errors import UnsupportedModel
-from rescind.core.run import Lora
-from rescind.training.blocks import Blocks
+from rescind.core.errors import BadParameter, UnsupportedModel
+from rescind.core.run import Lora, Recipe
+from rescind.training.blocks import Blocks, find_blocks
+from rescind.training.pretrained import encoder_folder, encoder_name
+from rescind.training.tasks import tokenizer
 
 NAME = "default"  # PEFT's name for the one adapter a module has here
 
@@ -43,8 +48,65 @@ def adapt(
     return parameters
 
 
+def check_fits(recipe: Recipe) -> None:
+    """Refuse targets and a length that the encoder does not have; its weights are not read.
+
+    Raises:
+        BadParameter: lists all problems at once.
+        UnsupportedModel: the encoder's blocks cannot be found.
+    """
+    name = encoder_name(recipe.task)
+    folder = encoder_folder(name)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        encoder = AutoModel.from_config(config)
+    problems = [*_target_problems(find_blocks(encoder).modules[-1], recipe.adapter.targets)]
+    length = getattr(recipe.task, "max_length", None)
+    if isinstance(length, int):
+        # the signs that it puts around a text, and one token of that
+        least, most = int(tokenizer(name).num_special_tokens_to_add()) + 1, _most_length(encoder)
+        if length < least:
+            problems.append(f"max_length is {length}; the tokenizer needs at least {least}")
+        if most is not None and length > most:
+            problems.append(f"max_length is {length}; the encoder takes at most {most}")
+    if problems:
+        raise BadParameter(
+            f"The recipe does not fit the encoder in {folder.name}: {'; '.join(problems)}.",
+            "Nothing was begun.",
+            "Correct adapter.targets and task.max_length in the recipe, or take another encoder.",
+        )
+
+
+def _most_length(encoder: nn.Module) -> int | None:
+    """How many tokens have a position; None where the configuration sets no limit.
+
+    Encoders like RoBERTa count positions from behind their padding index.
+    """
+    for name, table in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+            return table.num_embeddings - (
+                0 if table.padding_idx is None else table.padding_idx + 1
+            )
+    found = getattr(encoder.config, "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _target_problems(block: nn.Module, targets: tuple[str, ...]) -> Iterator[str]:
+    linear = _linear(block)
+    missing = [t for t in targets if not any(_named(name, t) for name in linear)]
+    if missing:
+        yield (
+            f"its blocks have no linear projection named {', '.join(missing)} (they have:"
+            f" {', '.join(linear)})"
+        )
+
+
+def _linear(block: nn.Module) -> dict[str, nn.Linear]:
+    return {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear)}
+
+
 def _projections(block: nn.Module, targets: tuple[str, ...]) -> dict[str, nn.Linear]:
-    linear = {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear)}
+    linear = _linear(block)
     missing = [t for t in targets if not any(_named(name, t) for name in linear)]
     if missing or not targets:
         raise UnsupportedModel(

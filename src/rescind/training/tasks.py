@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rescind.core.dataset import Row
-from rescind.core.errors import BadData
+from rescind.core.errors import BadData, BadParameter
 from rescind.core.task import Task
 from rescind.training.pretrained import encoder_folder
 
@@ -37,7 +37,24 @@ class TextClassification:
     kind: Literal["text_classification"] = "text_classification"
 
     def __post_init__(self) -> None:
-        """A folder is kept as an absolute path: a replay may start anywhere."""
+        """A folder is kept as an absolute path: a replay may start anywhere.
+
+        Raises:
+            BadParameter: values that can suit no encoder and no rows; all are named.
+        """
+        problems = [
+            f"task.{name} is empty"
+            for name in ("encoder", "text", "label")
+            if not getattr(self, name).strip()
+        ]
+        if self.max_length < 1:
+            problems.append(f"task.max_length is {self.max_length}; it must be at least 1")
+        if self.text == self.label:
+            problems.append(f"task.text and task.label both name the column {self.text!r}")
+        if problems:
+            raise BadParameter(
+                f"The task cannot work: {'; '.join(problems)}.", do="Correct it in the recipe."
+            )
         if Path(self.encoder).is_dir():
             object.__setattr__(self, "encoder", str(Path(self.encoder).absolute()))
 
@@ -99,7 +116,7 @@ class TextClassification:
         """
         import torch
 
-        tokens = _tokenizer(self.encoder)(
+        tokens = tokenizer(self.encoder)(
             [row[self.text] for row in rows],
             padding="max_length",
             truncation=True,
@@ -159,7 +176,8 @@ def _rows(numbers: list[int]) -> str:
 
 # reading tokenizer.json takes longer than a batch; the files of an encoder do not change under us
 @functools.lru_cache(maxsize=4)
-def _tokenizer(encoder: str) -> Any:
+def tokenizer(encoder: str) -> Any:
+    """The tokenizer beside the encoder's weights."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(encoder_folder(encoder), local_files_only=True)
