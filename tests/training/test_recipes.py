@@ -7,7 +7,7 @@ import pytest
 
 from rescind.core.canonical import plain
 from rescind.core.errors import BadParameter
-from rescind.core.run import Recipe
+from rescind.core.run import AdamW, Lora, Recipe
 from rescind.training.recipes import read_recipe, recipe_from
 from rescind.training.tasks import TextClassification
 
@@ -59,12 +59,35 @@ def test_plain_values_come_back_as_the_same_recipe() -> None:
         ({"adapter": {"rang": 2}}, "'rang'. Did you mean 'rank'"),
         ({"epochs": 0}, "must be at least 1"),
         ({"epochs": "two"}, "must be of type int"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"orders": 0, "batch_size": 0, "seed": -2}, "orders is 0; it must be at least 1; batch_s"),
+        ({"deletion_probabilities": [0.5, -0.5, 1.0]}, "holds [-0.5]; each must lie in [0, 1]"),
+        ({"optimizer": {"lr": -1}}, "optimizer.lr is -1.0; it must be a finite number, at least 0"),
+        (
+            {"optimizer": {"head_lr": -1, "weight_decay": -1}},
+            "head_lr is -1.0; it must be a finite",
+        ),
+        ({"optimizer": {"head_lr": -1, "weight_decay": -1}}, "optimizer.weight_decay is -1.0"),
+        ({"adapter": {"rank": 0, "alpha": 0}}, "adapter.rank is 0; it must be at least 1"),
+        ({"adapter": {"rank": 0, "alpha": 0}}, "adapter.alpha is 0.0; it must be above 0"),
+        ({"adapter": {"dropout": 1.0}}, "adapter.dropout is 1.0; it must lie in [0, 1)"),
+        ({"adapter": {"targets": []}}, "adapter.targets is []; it must name projections"),
+        ({"adapter": {"targets": [" "]}}, "it must name projections"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(change: dict[str, object], told: str) -> None:
     with pytest.raises(BadParameter) as error:
         recipe_from({**plain(RECIPE), **change})
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+def test_a_rate_that_python_passes_must_be_a_number_too(rate: float) -> None:
+    for name in ("lr", "head_lr", "weight_decay"):
+        with pytest.raises(BadParameter, match=rf"optimizer\.{name} is"):
+            AdamW(**{name: rate})
+    with pytest.raises(BadParameter, match=r"adapter\.alpha is"):
+        Lora(alpha=rate)
 
 
 def test_a_file_that_is_no_toml_and_one_that_is_missing(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +60,22 @@ def test_rows_of_one_class_are_refused() -> None:
 def test_labels_must_be_two_and_distinct(labels: tuple[str, ...], problem: str) -> None:
     with pytest.raises(BadData, match=problem):
         TextClassification(encoder="nowhere", labels=labels).check(tiny_rows(4))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"max_length": 0}, "task.max_length is 0; it must be at least 1"),
+        ({"max_length": -1, "encoder": " "}, "task.encoder is empty; task.max_length is -1"),
+        ({"encoder": ""}, "task.encoder is empty"),
+        ({"label": ""}, "task.label is empty"),
+        ({"text": "label"}, "task.text and task.label both name the column 'label'"),
+    ],
+)
+def test_a_task_that_can_suit_no_rows_is_refused(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BadParameter) as told:
+        replace(LIGHT, **change)
+    assert problem in str(told.value)
 
 
 def test_only_the_first_bad_rows_are_named() -> None:
