@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from rescind import acceptance, certify, erasure, state, steps
-from rescind.backends import Backends
+from rescind.backends import Backends, add_signer
 from rescind.core.certificate import Certificate
 from rescind.core.errors import (
     Busy,
@@ -154,6 +154,8 @@ def recover(b: Backends) -> None:
 
     Requests that another process holds are left to it.
     """
+    if b.ledger.get("signer", "current") is None:
+        add_signer(b)  # it was killed while it was made
     b.artifacts.sweep()
     b.artifacts.destroy(erasure.left_behind(b))
     b.artifacts.seal(list(b.ledger.items("sealed")))

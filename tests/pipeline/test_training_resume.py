@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from test_kill import KILLED, dying, in_child
-from tiny_workspace import INLINE, artifacts, fixed_secrets, new_workspace
+from tiny_workspace import INLINE, ROWS, artifacts, fixed_secrets, new_workspace
 
 from rescind import backends, state
 from rescind.core.errors import BadParameter, RescindError
@@ -169,3 +169,21 @@ def test_equal_secrets_give_equal_bytes_in_another_folder(
     train(fixed, encoder, rows_file)
     assert fixed.state_digest() == whole.state_digest()
     assert other.backends.keys.get("partition") != fixed.backends.keys.get("partition")
+
+
+def test_no_snapshot_depends_on_the_test_records(encoder: Path, tmp_path: Path) -> None:
+    """S3T, trap of the released code: no epoch or stage is chosen by the test split."""
+    rows = [{"id": str(n), **row} for n, row in enumerate(ROWS)]
+    apart: list[Workspace] = []
+    for name, change in (("one", {}), ("two", {"text": "other words", "label": "tech"})):
+        ws = new_workspace(tmp_path / name)
+        test = (
+            {e.key for e in state.allowed(apart[0].backends) if e.cell == "test"} if apart else ()
+        )
+        changed = [row | (change if row["id"] in test else {}) for row in rows]
+        assert (changed == rows) == (not apart)
+        ws.train(tiny_recipe(tiny_task(encoder)), changed, key="id", store=True)
+        apart.append(ws)
+    digests = [[s.digest for s in state.parts(ws.backends)] for ws in apart]
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == STAGES
