@@ -23,6 +23,9 @@ from rescind.resolve import Draft
 from rescind.sealing import open_keys, seal_keys
 
 
+RESTORED = "restored"  # stands for the request, of a lost workspace, that left a mark
+
+
 def accept(b: Backends, draft: Draft) -> Request:
     """Steps 1 to 3 for a draft that somebody has looked at. Asking twice gives the same request.
 
@@ -57,6 +60,12 @@ def accept(b: Backends, draft: Draft) -> Request:
 def _earlier(b: Backends, draft: Draft) -> Request:
     """The request that covers all of a draft already."""
     owners = sorted({owner for _, owner in draft.already})
+    if RESTORED in owners:
+        raise NoOp(
+            "All of it is forgotten already; some before this workspace was restored.",
+            "The certificates of that time went to whoever asked then.",
+            "Nothing is left to do here.",
+        )
     if len(owners) > 1:
         raise NoOp(
             f"All of it is forgotten already, by the requests {', '.join(owners)}.",

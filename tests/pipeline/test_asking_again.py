@@ -9,9 +9,11 @@ import pytest
 from tiny_workspace import ROWS, ask, keys_in, new_workspace, reopened, some_key
 
 from rescind import rows, state
+from rescind.acceptance import RESTORED
 from rescind.core.canonical import dumps
 from rescind.core.dataset import Key
-from rescind.core.errors import BadData, BadParameter, UnknownKey
+from rescind.core.errors import BadData, BadParameter, NoOp, UnknownKey
+from rescind.core.protocols import Entry, Write
 from rescind.resolve import Ask
 from rescind.testing.tiny import tiny_recipe, tiny_task
 from rescind.workspace import Workspace
@@ -130,3 +132,21 @@ def _change_stored(ws: Workspace, key: Key) -> None:
         for r in found
     ]
     ws.backends.artifacts.put("rows/0.0#0", "rows", dumps(changed), frozenset({"0.0#0"}))
+
+
+@pytest.mark.parametrize("row", [{}, {"text": 5}, {"text": None}, {"words": "a b"}], ids=str)
+def test_a_row_without_a_text_is_not_answered(row: dict[str, Any], ws: Workspace) -> None:
+    with pytest.raises(BadData, match="column 'text' .* row 2"):
+        ws.predict([{"text": "fine"}, row])
+
+
+def test_what_was_forgotten_before_a_restore_is_forgotten_already(ws: Workspace) -> None:
+    [key] = some_key(ws, "0.0")
+    mark = Write("suppressed", state.suppression_leaf(ws.backends, key), RESTORED)
+    request = ws.request(ask(key))
+    ws.process(request.id, replay=False)
+    ws.backends.ledger.append(Entry("workspace.restored", writes=(mark,)))
+    draft = ws.resolve(ask(key))
+    assert draft.already_forgotten
+    with pytest.raises(NoOp, match="before this workspace was restored"):
+        ws.accept(draft)

@@ -87,16 +87,7 @@ class TextClassification:
 
     def _row_problems(self, rows: Sequence[Row]) -> Iterator[str]:
         for column in (self.text, self.label):
-            missing = [i for i, row in enumerate(rows) if column not in row]
-            if missing:
-                yield f"the column {column!r} is missing in {_rows(missing)}"
-            other = [
-                i
-                for i, row in enumerate(rows)
-                if column in row and not isinstance(row[column], str)
-            ]
-            if other:
-                yield f"the column {column!r} is not a string in {_rows(other)}"
+            yield from _column_problems(rows, column)
 
     def build(self) -> nn.Module:
         """The pretrained encoder with a fresh head, frozen in evaluation mode.
@@ -112,10 +103,17 @@ class TextClassification:
         """``input_ids`` and ``attention_mask`` (n, max_length); ``labels`` (n,) if rows have them.
 
         Raises:
-            BadData: a label that is not declared.
+            BadData: rows without a text, or a label that is not declared.
         """
         import torch
 
+        problems = list(_column_problems(rows, self.text))
+        if problems:
+            raise BadData(
+                f"The rows cannot be answered: {'; '.join(problems)}.",
+                f"The task reads the column {self.text!r}, which holds a text in every row.",
+                "Give rows as mappings of column names to values.",
+            )
         tokens = tokenizer(self.encoder)(
             [row[self.text] for row in rows],
             padding="max_length",
@@ -166,6 +164,15 @@ class TextClassification:
 
 
 TASKS: dict[str, type[Task]] = {"text_classification": TextClassification}
+
+
+def _column_problems(rows: Sequence[Row], column: str) -> Iterator[str]:
+    missing = [i for i, row in enumerate(rows) if column not in row]
+    if missing:
+        yield f"the column {column!r} is missing in {_rows(missing)}"
+    other = [i for i, row in enumerate(rows) if not isinstance(row.get(column, ""), str)]
+    if other:
+        yield f"the column {column!r} is not a string in {_rows(other)}"
 
 
 def _rows(numbers: list[int]) -> str:
