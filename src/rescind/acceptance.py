@@ -22,7 +22,6 @@ from rescind.core.version import selection
 from rescind.resolve import Draft
 from rescind.sealing import open_keys, seal_keys
 
-
 RESTORED = "restored"  # stands for the request, of a lost workspace, that left a mark
 
 

@@ -136,7 +136,7 @@ def _change_stored(ws: Workspace, key: Key) -> None:
 
 @pytest.mark.parametrize("row", [{}, {"text": 5}, {"text": None}, {"words": "a b"}], ids=str)
 def test_a_row_without_a_text_is_not_answered(row: dict[str, Any], ws: Workspace) -> None:
-    with pytest.raises(BadData, match="column 'text' .* row 2"):
+    with pytest.raises(BadData, match=r"column 'text' .* row 2"):
         ws.predict([{"text": "fine"}, row])
 
 
