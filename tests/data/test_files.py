@@ -108,3 +108,27 @@ def test_an_empty_folder_an_unknown_kind_and_an_unknown_encoding_are_refused(
 def test_a_missing_path_is_a_missing_source(tmp_path: Path) -> None:
     with pytest.raises(MissingSource, match="nothing at"):
         read(tmp_path / "gone.csv", "utf-8")
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")]
+)
+def test_a_file_that_cannot_be_read_is_a_missing_source(
+    tmp_path: Path, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "a.csv", "t\nx\n")
+
+    def fails(self: Path) -> bytes:
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(
+        MissingSource, match=rf"Reading .*a\.csv failed: {type(error).__name__}"
+    ) as e:
+        read(path, "utf-8")
+    assert e.value.__cause__ is error
+
+
+def test_lines_nested_too_deep_are_a_missing_source(tmp_path: Path) -> None:
+    with pytest.raises(MissingSource, match="RecursionError"):
+        read(written(tmp_path / "a.jsonl", "[" * 100_000), "utf-8")

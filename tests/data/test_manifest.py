@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rescind.core.dataset import ManifestEntry
-from rescind.core.errors import DamagedArtifact, UnknownKey
+from rescind.core.errors import DamagedArtifact
 from rescind.core.partition import Partition
 from rescind.data.manifest import (
     entries_from,
@@ -18,7 +18,6 @@ from rescind.data.manifest import (
     leaves,
     manifest_bytes,
     subject_hash,
-    without,
 )
 from rescind.data.records import records_from
 
@@ -114,13 +113,3 @@ DAMAGED = {
 def test_damaged_bytes_are_refused(name: str) -> None:
     with pytest.raises(DamagedArtifact):
         entries_from(DAMAGED[name])
-
-
-def test_without_takes_just_the_named_entries_away() -> None:
-    gone = {ENTRIES[3].key, ENTRIES[7].key}
-    assert without(ENTRIES, gone) == tuple(e for i, e in enumerate(ENTRIES) if i not in (3, 7))
-
-
-def test_taking_away_what_is_not_listed_is_an_error() -> None:
-    with pytest.raises(UnknownKey, match=r"1 of 2 keys .*'no such key '"):
-        without(ENTRIES, {ENTRIES[0].key, "no such key of mine"})

@@ -13,14 +13,14 @@ import datasets
 import pytest
 
 from rescind.core.dataset import ManifestEntry, Record, Source
-from rescind.core.errors import BadData, BadParameter, MissingSource
+from rescind.core.errors import BadData, BadParameter, MissingExtra, MissingSource
 from rescind.core.partition import Partition
-from rescind.data.manifest import entries_of, without
+from rescind.data.manifest import entries_of
 from rescind.data.records import records_from
 from rescind.data.source import check_rows, rows_of, source_of
 
 LOADER = """
-from rescind.core.errors import MissingSource
+from rescind.core.errors import BadParameter, MissingExtra, MissingSource
 def load(n, start=0):
     return [{"x": i} for i in range(start, start + n)]
 
@@ -33,6 +33,33 @@ def lost():
 def number():
     return 3
 
+def offline():
+    raise ConnectionError("no route")
+
+def forbidden():
+    raise PermissionError(13, "Permission denied")
+
+def strict():
+    raise ValueError("not a number: 'x'")
+
+def foreign():
+    import no_such_package_at_all
+
+def half():
+    yield {"x": 1}
+    yield 1 + "1"
+
+def leaves():
+    raise SystemExit(0)
+
+def ours():
+    raise BadParameter("The archive knows no such year.")
+
+def extra():
+    raise MissingExtra("The archive needs a package.", do="pip install it")
+
+without_signature = type("Rows", (), {"__call__": [].__iter__, "__signature__": 3})()
+
 def moved():
     raise MissingSource("The archive has moved.")
 
@@ -40,13 +67,23 @@ TABLE = 3
 """
 
 
+MODULES = {
+    "needs_more": "import no_such_package_at_all\n",
+    "does_not_parse": "def load(:\n",
+    "fails_at_once": "raise ValueError('no licence')\n",
+    "leaves_at_once": "import sys; sys.exit(3)\n",
+}
+
+
 @pytest.fixture
 def loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "rows_for_test.py").write_text(LOADER)
-    (tmp_path / "needs_more.py").write_text("import no_such_package_at_all\n")
+    for name, text in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     yield "rows_for_test"
-    sys.modules.pop("rows_for_test", None)
+    for name in ("rows_for_test", *MODULES):
+        sys.modules.pop(name, None)
 
 
 def test_a_loader_is_recorded_with_its_arguments_and_read_again(loader: str) -> None:
@@ -141,10 +178,75 @@ def test_a_loader_that_is_gone_says_what_to_type(loader: str) -> None:
         rows_of(Source("loader", f"{loader}:laod"))
     with pytest.raises(MissingSource, match="has no function 'TABLE'"):
         rows_of(Source("loader", f"{loader}:TABLE"))
-    with pytest.raises(MissingSource, match="did not find a file"):
-        rows_of(Source("loader", f"{loader}:lost"))
     with pytest.raises(MissingSource, match=r"^The archive has moved\.$"):
         rows_of(Source("loader", f"{loader}:moved"))
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("lost", FileNotFoundError),
+        ("offline", ConnectionError),
+        ("forbidden", PermissionError),
+        ("strict", ValueError),
+        ("foreign", ModuleNotFoundError),
+        ("half", TypeError),
+        ("leaves", SystemExit),
+        ("ours", BadParameter),
+    ],
+)
+def test_whatever_a_loader_raises_is_a_source_that_cannot_be_read(
+    loader: str, name: str, cause: type[BaseException]
+) -> None:
+    with pytest.raises(MissingSource) as caught:
+        rows_of(Source("loader", f"{loader}:{name}"))
+    assert isinstance(caught.value.__cause__, cause)
+    if cause is not BadParameter:
+        assert f"The loader {loader}:{name} failed: {cause.__name__}" in str(caught.value)
+
+
+def test_a_missing_extra_of_ours_stays_one(loader: str) -> None:
+    with pytest.raises(MissingExtra, match="pip install"):
+        rows_of(Source("loader", f"{loader}:extra"))
+
+
+@pytest.mark.parametrize("name", ["does_not_parse", "fails_at_once", "leaves_at_once"])
+def test_a_module_that_cannot_be_imported_is_a_source_that_cannot_be_read(
+    loader: str, name: str
+) -> None:
+    with pytest.raises(MissingSource, match=f"Importing the loader {name}:load failed: "):
+        rows_of(Source("loader", f"{name}:load"))
+
+
+def test_a_loader_with_another_signature_than_recorded_cannot_be_read(loader: str) -> None:
+    with pytest.raises(MissingSource, match="cannot be called with"):
+        rows_of(Source("loader", f"{loader}:load", {"m": 2}))
+
+
+def test_a_source_of_another_kind_than_recorded_cannot_be_read(tmp_path: Path) -> None:
+    """A folder of texts, and now a file of that name."""
+    (tmp_path / "texts").write_text("a")
+    with pytest.raises(MissingSource, match="of no kind that can be read"):
+        rows_of(Source("path", str(tmp_path / "texts")))
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["subprocess:check_output", "os:remove", "shutil:rmtree", "builtins:eval", "os.path:exists"],
+)
+def test_a_function_of_pythons_own_library_is_not_called(where: str, tmp_path: Path) -> None:
+    arguments = {"args": ["touch", str(tmp_path / "called")]}
+    with pytest.raises(BadParameter, match="Python's own library"):
+        source_of(where, arguments=arguments)
+    with pytest.raises(MissingSource, match="Python's own library"):
+        rows_of(Source("loader", where, arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loader_that_shows_no_signature_is_called(loader: str) -> None:
+    with pytest.raises(MissingSource, match="TypeError"):
+        rows_of(Source("loader", f"{loader}:without_signature", {"x": 1}))
+    assert rows_of(Source("loader", f"{loader}:without_signature")) == []
 
 
 def test_a_loader_that_gives_no_rows_is_refused(loader: str) -> None:
@@ -183,10 +285,10 @@ def test_the_same_rows_pass_in_any_order() -> None:
 
 
 def test_rows_that_are_not_on_the_allow_list_are_counted_and_never_used() -> None:
-    gone = {records(ROWS)[4].key}
+    gone = records(ROWS)[4].key
     more = [*ROWS, {"id": "new", "who": "", "x": 99}]
-    checked = check_rows(records(more), without(entries(), gone), KEY)
-    assert checked.records == tuple(r for r in records(ROWS) if r.key not in gone)
+    checked = check_rows(records(more), [e for e in entries() if e.key != gone], KEY)
+    assert checked.records == tuple(r for r in records(ROWS) if r.key != gone)
     assert checked.new == 2
 
 

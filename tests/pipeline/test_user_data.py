@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from tiny_workspace import INLINE, ROWS, fixed_secrets, new_workspace, statement, usable
 
@@ -61,7 +62,6 @@ def test_a_list_of_pairs(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_a_dataset_of_hugging_face(recipe: Recipe, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
     data = datasets.Dataset.from_list(owned())
     ws = for_persons(tmp_path)
     ws.train(recipe, data, key="id", subject="person", store=True)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from rescind.core.dataset import Row
 from rescind.core.errors import BadData, BadParameter, MissingSource
-from rescind.data.problems import bad_data
+from rescind.data.problems import as_missing, bad_data
 
 _WHY = "Rows are keyed by what they hold, so they are read as they are or not at all."
 _KINDS = "Use a .csv or .jsonl file, a folder of label/*.txt, or a loader 'module:function'."
@@ -29,8 +29,13 @@ def read(path: Path, encoding: str) -> list[Row]:
     Raises:
         BadData: all problems at once, each with its file and line.
         BadParameter: the encoding or the kind of file is not known.
-        MissingSource: nothing is there.
+        MissingSource: nothing is there, or it cannot be read.
     """
+    with as_missing(f"Reading {path}", "Let this user read the file, and check the disk."):
+        return _read(path, encoding)
+
+
+def _read(path: Path, encoding: str) -> list[Row]:
     if not path.exists():
         raise MissingSource(
             f"There is nothing at {path}.",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rescind.core import canonical
-from rescind.core.dataset import Key, ManifestEntry, Record
-from rescind.core.errors import DamagedArtifact, UnknownKey
+from rescind.core.dataset import ManifestEntry, Record
+from rescind.core.errors import DamagedArtifact
 from rescind.core.partition import Partition
-from rescind.data.problems import first_few
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "key": str,
@@ -80,25 +79,6 @@ def entries_from(data: bytes) -> tuple[ManifestEntry, ...]:
     if len({entry.key for entry in entries}) < len(entries):
         raise _damaged("hold a key twice")
     return entries
-
-
-def without(entries: Sequence[ManifestEntry], keys: Collection[Key]) -> tuple[ManifestEntry, ...]:
-    """The next version of the allow-list: all entries but those of ``keys``, order kept.
-
-    Raises:
-        UnknownKey: a key is not in the manifest, so taking it away would change nothing.
-    """
-    gone = frozenset(keys)
-    unknown = sorted(gone - {entry.key for entry in entries})
-    if unknown:
-        names = first_few([repr(key[:PREFIX]) for key in unknown])
-        raise UnknownKey(
-            f"{len(unknown)} of {len(gone)} keys are not in the manifest (they start with: "
-            f"{names}).",
-            "Taking them away would change nothing.",
-            "Pass only keys that the manifest lists.",
-        )
-    return tuple(entry for entry in entries if entry.key not in gone)
 
 
 def _entry(number: int, item: Any) -> ManifestEntry:

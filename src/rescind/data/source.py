@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,16 @@ from typing import Any
 
 from rescind.core import canonical
 from rescind.core.dataset import Key, ManifestEntry, Record, Row, Source
-from rescind.core.errors import BadData, BadParameter, MissingSource
+from rescind.core.errors import (
+    BadData,
+    BadParameter,
+    MissingExtra,
+    MissingSource,
+    RescindError,
+)
 from rescind.data.files import read
 from rescind.data.manifest import PREFIX, subject_hash
-from rescind.data.problems import first_few
+from rescind.data.problems import as_missing, first_few
 
 _LOADER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -49,8 +56,9 @@ def source_of(
 
     Raises:
         BadData: the rows cannot be read.
-        BadParameter: ``arguments`` without a loader, not JSON, or not those it takes.
-        MissingSource: no such file, module or function.
+        BadParameter: ``arguments`` without a loader, not JSON, or not those it takes; or a loader
+            of Python's own library.
+        MissingSource: no such file, module or function, or whatever else came up in reading.
     """
     if isinstance(data, (str, Path)):
         is_loader = isinstance(data, str) and _LOADER.fullmatch(data) is not None
@@ -60,7 +68,7 @@ def source_of(
         kind, where = "stored", ""
     given = _arguments(arguments, kind)
     source = Source(kind, where, given, key, subject, encoding)  # type: ignore[arg-type]
-    return source, _in_memory(data) if kind == "stored" else rows_of(source)
+    return source, _in_memory(data) if kind == "stored" else _rows(source)
 
 
 def rows_of(source: Source) -> list[Row]:
@@ -68,9 +76,19 @@ def rows_of(source: Source) -> list[Row]:
 
     Raises:
         BadData: the rows cannot be read.
-        BadParameter: the loader does not take the arguments.
-        MissingSource: no such file, module or function, or the rows lie in the workspace.
+        MissingExtra: a package that reads them is not installed.
+        MissingSource: no such file, module or function, whatever else came up in reading, or the
+            rows lie in the workspace.
     """
+    try:
+        return _rows(source)
+    except (BadData, MissingExtra, MissingSource):
+        raise
+    except RescindError as error:  # no longer what was recorded: another signature, another kind
+        raise MissingSource(error.what, error.why, error.do) from error
+
+
+def _rows(source: Source) -> list[Row]:
     if source.kind == "loader":
         return _loaded(source)
     if source.kind == "path":
@@ -142,37 +160,42 @@ def _arguments(arguments: Mapping[str, Any] | None, kind: str) -> dict[str, Any]
 
 def _loaded(source: Source) -> list[Row]:
     function = _function(source.where)
+    _check_call(function, source)
+    with as_missing(
+        f"The loader {source.where}", "Mend it, or what it reads from, and run the command again."
+    ):
+        return _in_memory(function(**source.arguments))
+
+
+def _check_call(function: Callable[..., Any], source: Source) -> None:
     try:
-        inspect.signature(function).bind(**source.arguments)
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # one written in C may show none; then the call is the check
+        return
+    try:
+        signature.bind(**source.arguments)
     except TypeError as error:
         raise BadParameter(
             f"{source.where} cannot be called with {sorted(source.arguments)}: {error}.",
             "The rows come from that call.",
-            f"Its signature is {inspect.signature(function)}; change the arguments.",
+            f"Its signature is {signature}; change the arguments.",
         ) from None
-    try:
-        return _in_memory(function(**source.arguments))
-    except FileNotFoundError as error:
-        if isinstance(error, MissingSource):
-            raise
-        raise MissingSource(
-            f"{source.where} did not find a file: {error}.",
-            "Without its rows a model can neither be trained nor replayed.",
-            "Put the file back where the loader looks for it.",
-        ) from error
 
 
 def _function(where: str) -> Callable[..., Any]:
     module_name, _, name = where.partition(":")
-    try:
+    top = module_name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        raise BadParameter(
+            f"The loader {where} is a function of Python's own library.",
+            "None of them returns rows of yours, and some would run a command or delete a file.",
+            "Name a function of your own that returns the rows.",
+        )
+    install = (
+        f"Install its package, or put the folder of {top} on the path: export PYTHONPATH=FOLDER"
+    )
+    with as_missing(f"Importing the loader {where}", install):
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise MissingSource(
-            f"The loader {where} cannot be imported: {error}.",
-            "Its rows are read by calling it.",
-            f"Install its package, or put the folder of {module_name.split('.')[0]} on the path: "
-            "export PYTHONPATH=FOLDER",
-        ) from error
     function = getattr(module, name, None)
     if callable(function):
         return function  # type: ignore[no-any-return]
@@ -196,14 +219,14 @@ def _in_memory(data: object) -> list[Row]:
     if hasattr(data, "columns") and hasattr(data, "to_dict"):  # a pandas frame iterates columns
         data = data.to_dict("records")
     try:
-        items: list[Any] = list(data)  # type: ignore[call-overload]
+        rows = iter(data)  # type: ignore[call-overload]
     except TypeError:
         raise BadData(
             f"The data is a {type(data).__name__}.",
             "It holds no rows one after the other.",
             "Pass a list of mappings, a path, or 'module:function'.",
         ) from None
-    return [_row(item) for item in items]
+    return [_row(item) for item in rows]
 
 
 def _row(item: Any) -> Row:
