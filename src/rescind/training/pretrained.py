@@ -1,16 +1,19 @@
-"""Where the pretrained encoder lies, and the digest of its weights; no torch."""
+"""Where the pretrained encoder lies, and the digest of what decides its outputs; no torch."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import re
+import sys
 from pathlib import Path
 
 from rescind.core.canonical import digest
 from rescind.core.errors import BadParameter, MissingExtra, UnsupportedModel
 from rescind.core.task import Task
 
+# weights, configuration, tokenizer: all that is read of an encoder
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
@@ -19,7 +22,8 @@ def encoder_folder(encoder: str) -> Path:
 
     Raises:
         MissingExtra: the module of ``module:function`` is not installed.
-        BadParameter: the folder does not exist or the name cannot be found.
+        BadParameter: the folder does not exist, the name cannot be found, or the function is one of
+            Python's own library.
     """
     if Path(encoder).is_dir():
         return Path(encoder)
@@ -35,21 +39,24 @@ def encoder_folder(encoder: str) -> Path:
 
 
 def encoder_digest(task: Task) -> str:
-    """SHA-256 of the encoder's weight file, or of the list of names and digests of several.
+    """SHA-256 of the list of names and digests of the encoder's weight, configuration and
+    tokenizer files: what a text becomes depends on all of them.
+
+    A file is read once a process, and again only when its size or its time of change is another.
 
     Raises:
         UnsupportedModel: the folder holds no safetensors file; pickled weights are never read.
     """
     folder = encoder_folder(encoder_name(task))
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    files = sorted({path for pattern in FILES for path in folder.glob(pattern) if path.is_file()})
+    if not any(path.suffix == ".safetensors" for path in files):
         raise UnsupportedModel(
             f"{folder.name} holds no *.safetensors file.",
             "Never: pickled weights are not read.",
             "Save the encoder with save_pretrained(..., safe_serialization=True).",
         )
-    digests = [(path.name, _file_digest(path)) for path in files]
-    return digests[0][1] if len(digests) == 1 else digest(digests)
+    states = ((path, path.stat()) for path in files)
+    return digest([(p.name, _file_digest(p, s.st_size, s.st_mtime_ns)) for p, s in states])
 
 
 def encoder_name(task: Task) -> str:
@@ -68,13 +75,20 @@ def encoder_name(task: Task) -> str:
     return name
 
 
-def _file_digest(path: Path) -> str:
+@functools.lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_function(encoder: str) -> Path:
     module, _, function = encoder.partition(":")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise BadParameter(
+            f"The encoder {encoder!r} is a function of Python's own library.",
+            "None of them returns the folder of an encoder, and some would run a command.",
+            "Check task.encoder in the recipe.",
+        )
     try:
         found = importlib.import_module(module)
     except ImportError as error:
