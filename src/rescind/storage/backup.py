@@ -16,7 +16,6 @@ from sqlalchemy import select
 
 from rescind.core.canonical import dumps
 from rescind.core.errors import BadParameter, DamagedArtifact, NewerWorkspace
-from rescind.core.protocols import Ledger
 from rescind.storage.artifacts import NONCE, TAG
 from rescind.storage.database import Database
 from rescind.storage.files import (
@@ -31,7 +30,6 @@ from rescind.storage.tables import artifacts
 
 FORMAT = 1
 DATABASE, SETTINGS, ARTIFACTS, KEYS = "rescind.db", "rescind.toml", "artifacts", "keys"
-SUPPRESSED = "suppressed"
 
 _CONTENTS = "backup.json"  # always the first member: format, number of files
 _PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
@@ -107,11 +105,6 @@ def restore(archive: str | Path, destination: str | Path) -> Path:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return folder
-
-
-def suppressed_in(ledger: Ledger) -> set[str]:
-    """The suppression list of a ledger: keyed hashes of all record keys ever forgotten."""
-    return set(ledger.items(SUPPRESSED))
 
 
 def check_ends(folder: Path, target: Path) -> None:
