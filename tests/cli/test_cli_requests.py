@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from running import Place, frozen, ok, parsed, rescind
 
+from rescind.core.protocols import Entry, Write
 from rescind.testing.tiny import tiny_rows
 from rescind.workspace import open_workspace
 
@@ -116,6 +117,15 @@ def test_who_asks_again_before_the_certificate_is_told_how_to_get_it(fresh: Plac
     request = parsed("request", "add", "--key", "r7", "--yes", *fresh.at)["request"]["id"]
     said = ok("request", "add", "--key", "r7", *fresh.at)
     assert f"No certificate yet: `rescind process {request}` makes it." in said
+
+
+def test_what_a_lost_workspace_forgot_names_no_request(done: Place) -> None:
+    b = open_workspace(done.folder).backends
+    marks = [Write("suppressed", m, "restored") for m in b.ledger.items("suppressed")]
+    b.ledger.append(Entry("workspace.restored", writes=tuple(marks)))
+    said = ok("request", "add", "--key", "r3", *done.at)
+    assert said.startswith("Already forgotten.\nSome of it before a restore")
+    assert parsed("plan", "--key", "r3", *done.at)["certificates"] == {}
 
 
 def test_a_key_beside_a_forgotten_one(done: Place) -> None:

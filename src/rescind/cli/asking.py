@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COLUMN = "key"
 SHOWN = 20  # records and duplicates listed; the rest is counted
 KEY = 13  # letters of a key that stands beside words
+RESTORED = "restored"  # in place of a request that only a lost workspace knew
 FLAGS = "Add --near include to forget them too, --near keep to leave and count them."
 
 
@@ -156,7 +157,7 @@ def draft_lines(draft: Draft) -> Iterator[str]:
     aim = draft.target
     yield f"To forget: {sizes(aim)}."
     if draft.already:
-        yield f"Another part was forgotten already, by {_requests(draft)}."
+        yield f"Another part was forgotten already{_by(_earlier(draft))}."
     yield from _indented(table(["key", "first words"], _records(draft.shown[:SHOWN])))
     yield from _more(len(draft.shown))
     if not aim.searched:
@@ -244,15 +245,16 @@ def draft_plain(draft: Draft) -> dict[str, Any]:
 
 def already_found(ws: Workspace, draft: Draft) -> dict[str, Any]:
     """What a repeated request is told as JSON has it: who forgot, and by which certificate."""
-    reports = {request: ws.report(request) for request in _earlier(draft)}
-    certificates = {request: report.certificate for request, report in reports.items()}
+    certificates = {request: ws.report(request).certificate for request in _earlier(draft)}
     return {"already": dict(draft.already), "certificates": certificates}
 
 
 def already_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """What a repeated request is told, with the command that shows the evidence."""
     certificates = found["certificates"]
-    yield f"Already forgotten, by request {', '.join(certificates)}."
+    yield f"Already forgotten{_by(certificates)}."
+    if RESTORED in found["already"].values():
+        yield "Some of it before a restore: whoever asked then was given the certificate."
     for request, certificate in certificates.items():
         if certificate is None:
             yield f"No certificate yet: `rescind process {request}` makes it."
@@ -260,12 +262,13 @@ def already_lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"Certificate: `rescind certificate show {request}`."
 
 
-def _requests(draft: Draft) -> str:
-    return f"request {', '.join(_earlier(draft))}"
-
-
 def _earlier(draft: Draft) -> list[str]:
-    return sorted({request for _, request in draft.already})
+    return sorted({request for _, request in draft.already} - {RESTORED})
+
+
+def _by(requests: Iterable[str]) -> str:
+    named = ", ".join(requests)
+    return f", by request {named}" if named else ""
 
 
 def _records(records: Sequence[Record]) -> list[tuple[str, str]]:
