@@ -153,6 +153,7 @@ def test_a_signing_key_that_is_not_the_one_in_force_signs_nothing(
     request = ws.request(ask(*some_key(ws, "0.0")))
     with pytest.raises(DamagedArtifact, match="rescind key rotate"):
         ws.process(request.id)
+    assert [r.status for r in ws.requests()] == ["withdrawn"]  # told before anything is erased
     key_id = ws.rotate_key()
     assert statement(ws.process(request.id)).key_id == key_id
 
