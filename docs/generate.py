@@ -42,7 +42,6 @@ MORE = (
     "rescind.proofs.verifier:Check",
     "rescind.render:to_html",
     "rescind.render:to_markdown",
-    "rescind.training.recipes:read_recipe",
 )
 
 

@@ -27,7 +27,6 @@ from rescind.storage.files import move_durably, storage_errors
 from rescind.storage.keys import KeyStore
 from rescind.storage.tables import artifact_cells, artifacts
 
-RESTORED = "restored"  # stands for the request, of the lost workspace, that left a mark
 _LEAF = re.compile(r"[0-9a-f]{64}")
 SHARED = ("workspace", "partition")  # they name records and cells, and are part of the run
 
@@ -150,7 +149,7 @@ def _forget_again(b: Backends, leaves: frozenset[str]) -> Request | None:
     keys = _allowed_again(b, leaves)
     marks = {state.suppression_leaf(b, key) for key in keys}
     rest = leaves - marks - b.ledger.items("suppressed").keys()
-    writes = tuple(Write("suppressed", leaf, RESTORED) for leaf in sorted(rest))
+    writes = tuple(Write("suppressed", leaf, acceptance.RESTORED) for leaf in sorted(rest))
     b.ledger.append(Entry("workspace.restored", None, {"suppressed": len(leaves)}, writes))
     request = _accepted_again(b, keys) if keys else None
     for other in state.requests(b) if leaves else ():

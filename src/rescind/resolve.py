@@ -10,7 +10,15 @@ from typing import Literal, get_args
 from rescind import rows, state
 from rescind.backends import Backends
 from rescind.core.dataset import Key, ManifestEntry, Record
-from rescind.core.errors import BadData, BadParameter, MissingExtra, MissingSource, Refused
+from rescind.core.errors import (
+    BadData,
+    BadParameter,
+    DamagedArtifact,
+    MissingExtra,
+    MissingSource,
+    Refused,
+    StorageFailed,
+)
 from rescind.core.request import Goal, Target
 from rescind.data.duplicates import NearDuplicate, exact_duplicates, near_duplicates
 from rescind.finding import Found, by_keys, by_subject, by_words
@@ -102,7 +110,7 @@ def _rows(
     """The listed rows, or None where they cannot be read as recorded: that stops no forgetting."""
     try:
         return rows.read_with_others(b, entries)
-    except (MissingSource, MissingExtra, BadData):
+    except (MissingSource, MissingExtra, BadData, DamagedArtifact, StorageFailed):
         return None, ()
 
 

@@ -150,3 +150,13 @@ def test_what_was_forgotten_before_a_restore_is_forgotten_already(ws: Workspace)
     assert draft.already_forgotten
     with pytest.raises(NoOp, match="before this workspace was restored"):
         ws.accept(draft)
+
+
+def test_stored_rows_that_are_lost_stop_no_withdrawal(encoder: Path, tmp_path: Path) -> None:
+    ws = new_workspace(tmp_path / "ws")
+    ws.train(tiny_recipe(tiny_task(encoder)), ROWS, store=True)
+    artifact = ws.backends.artifacts.find("rows/0.0#0")
+    assert artifact is not None
+    (ws.folder / "artifacts" / artifact.address[:2] / artifact.address).unlink()
+    request = ws.request(ask(*some_key(ws, "0.0")))
+    assert (request.status, request.target.searched) == ("withdrawn", False)

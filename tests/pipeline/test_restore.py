@@ -224,8 +224,8 @@ def test_every_mark_is_kept(ws: Workspace, tmp_path: Path) -> None:
     back, _ = restored(archive, tmp_path, path)
     assert set(json.loads(back.suppressed())) == {*json.loads(ws.suppressed()), "ab" * 32}
     marks = back.backends.ledger.items("suppressed")
-    assert marks["ab" * 32] == copies.RESTORED
-    assert marks[state.suppression_leaf(back.backends, one)] != copies.RESTORED
+    assert marks["ab" * 32] == acceptance.RESTORED
+    assert marks[state.suppression_leaf(back.backends, one)] != acceptance.RESTORED
     assert marks[state.suppression_leaf(back.backends, two)] == request.id
     back.verify()
 

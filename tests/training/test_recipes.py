@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from rescind.core.canonical import plain
 from rescind.core.errors import BadParameter
 from rescind.core.run import AdamW, Lora, Recipe
-from rescind.training.recipes import read_recipe, recipe_from
+from rescind.training.recipes import recipe_from
 from rescind.training.tasks import TextClassification
 
 TOML = """
@@ -33,10 +33,8 @@ RECIPE = recipe_from(
 )
 
 
-def test_a_file_is_read_with_its_types(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text(TOML)
-    recipe = read_recipe(path)
+def test_the_values_of_a_file_are_read_with_their_types() -> None:
+    recipe = recipe_from(tomllib.loads(TOML))
     assert recipe.task == TextClassification("some/folder", ("a", "b"), max_length=32)
     assert (recipe.method, recipe.epochs, recipe.partition.shards) == ("sisa", 3, 2)
     assert isinstance(recipe.optimizer.lr, float)
@@ -88,11 +86,3 @@ def test_a_rate_that_python_passes_must_be_a_number_too(rate: float) -> None:
             AdamW(**{name: rate})
     with pytest.raises(BadParameter, match=r"adapter\.alpha is"):
         Lora(alpha=rate)
-
-
-def test_a_file_that_is_no_toml_and_one_that_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "bad.toml").write_text("method = ")
-    with pytest.raises(BadParameter, match="is not TOML"):
-        read_recipe(tmp_path / "bad.toml")
-    with pytest.raises(BadParameter, match="There is no recipe"):
-        read_recipe(tmp_path / "none.toml")

@@ -153,7 +153,7 @@ class Environment:
     machine: str
     cpu_capability: str
     threads: int
-    encoder: str  # SHA-256 of the pretrained weights
+    encoder: str  # SHA-256 over the files of the pretrained encoder
 
 
 @dataclass(frozen=True, slots=True)

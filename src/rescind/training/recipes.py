@@ -1,11 +1,9 @@
-"""Recipes from plain values and TOML files; no torch."""
+"""Recipes from plain values, such as those of a TOML file; no torch."""
 
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rescind.core.canonical import build
@@ -28,23 +26,6 @@ def recipe_from(data: Mapping[str, Any]) -> Recipe:
             "Add a table [task] with kind, encoder and labels.",
         )
     return build(Recipe, {**data, "task": _task(data["task"])})
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """A recipe from a TOML file.
-
-    Raises:
-        BadParameter: the file is missing, is not TOML, or is no recipe.
-    """
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadParameter(f"There is no recipe {path}.", do="Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadParameter(
-            f"{path} is not TOML.", f"{error}.", "Correct the line and try again."
-        ) from error
-    return recipe_from(data)
 
 
 def _task(data: Mapping[str, Any]) -> Task:
