@@ -393,7 +393,7 @@ def plot(found: dict[str, Any], target: Path, size: str) -> None:
         axes.step(range(len(curve)), curve, where="post", label=names[system])
         axes.plot(len(curve) - 1, curve[-1], marker=marker, color=axes.lines[-1].get_color())
     points = {int(n): m["accuracy"] for n, m in found["stream_retrained"].items()}
-    axes.plot(points.keys(), points.values(), "k*--", label="plain LoRA, retrained each time")
+    axes.plot(points.keys(), points.values(), "k*--", label="plain LoRA, retrained (at the stars)")
     axes.set_xlabel("takedowns (a curve ends when no shard can answer)")
     axes.set_ylabel("test accuracy")
     axes.set_title(f"BBC news, MiniLM, 3 shards x 3 slices, {size} size, one random stream")

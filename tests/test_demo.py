@@ -18,7 +18,7 @@ from rescind.proofs.signing import load_public
 from rescind.proofs.verifier import Verification, verify
 from rescind.workspace import Workspace, open_workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fresh]
 
 PROGRAM = Path(sys.executable).parent / "rescind"
 PLACE = Path("my stories") / "demo"  # neither here nor without a blank, so that names are quoted
