@@ -96,7 +96,8 @@ def _version(b: Backends, request_id: str) -> str:
 def _moment(entry: Entry) -> Moment:
     what = WORDS.get(entry.kind, entry.kind)
     if entry.kind == "parts.withdrawn":
-        what += f" ({len(entry.facts['cut'])} snapshots cut)"
+        cut = len(entry.facts["cut"])
+        what += f" ({cut} snapshot{'' if cut == 1 else 's'} cut)"
     if entry.kind == "evaluation.done" and not entry.facts["before"] and entry.facts["after"]:
         what = "measured after only; what served before was lost, or nothing did"
     if entry.kind == "proof.made":
