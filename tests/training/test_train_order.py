@@ -314,6 +314,9 @@ def test_an_emptied_slice_adds_nothing_and_a_stage_without_records_is_left_out(
     state = from_bytes(early_empty[1])
     trained = [n for n in state if n.endswith("lora_B") and f"block.{order.blocks[1][-1]}." in n]
     assert trained and all(bool(state[n].any()) for n in (*trained, "head.weight"))
+    still = replace(recipe, optimizer=replace(recipe.optimizer, lr=0.0, head_lr=0.0))
+    start = from_bytes(train(model, still, order, {**cells, first: empty})[1])
+    assert bool(start["head.weight"].any())  # where it begins, before it learns
     assert train(model, recipe, order, dict.fromkeys(cells, empty)) == {}
 
 
