@@ -43,6 +43,7 @@ JSON = st.recursive(
     max_leaves=3,
 )  # fmt: skip
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+RATES = st.floats(0, allow_nan=False, allow_infinity=False)
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=3),
     int: st.integers(),
@@ -52,6 +53,14 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     Any: JSON,
     Partition: st.builds(
         Partition, st.integers(1, 9), st.integers(1, 9), st.floats(0, 1, exclude_max=True)
+    ),
+    AdamW: st.builds(AdamW, RATES, RATES, RATES),
+    Lora: st.builds(
+        Lora,
+        st.integers(1, 99),
+        st.floats(0, 1e9, exclude_min=True),
+        st.floats(0, 1, exclude_max=True),
+        st.lists(st.text("abc.", min_size=1), min_size=1, max_size=2).map(tuple),
     ),
 }
 
