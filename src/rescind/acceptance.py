@@ -16,13 +16,11 @@ from rescind.core.errors import Busy, NoOp, Refused
 from rescind.core.lineage import labels_until
 from rescind.core.plan import Plan
 from rescind.core.protocols import Entry, Withdrawal, Withdrawer, Write
-from rescind.core.request import Request, Status, check_transition
+from rescind.core.request import RESTORED, Request, Status, check_transition
 from rescind.core.run import Snapshot
 from rescind.core.version import selection
 from rescind.resolve import Draft
 from rescind.sealing import open_keys, seal_keys
-
-RESTORED = "restored"  # stands for the request, of a lost workspace, that left a mark
 
 
 def accept(b: Backends, draft: Draft) -> Request:

@@ -17,7 +17,7 @@ from rescind.core.canonical import plain
 from rescind.core.dataset import Key
 from rescind.core.errors import BadParameter, StorageFailed
 from rescind.core.protocols import Entry, Write
-from rescind.core.request import FINAL, Request
+from rescind.core.request import FINAL, RESTORED, Request
 from rescind.core.version import selection
 from rescind.resolve import Ask, resolve
 from rescind.settings import write_settings
@@ -149,7 +149,7 @@ def _forget_again(b: Backends, leaves: frozenset[str]) -> Request | None:
     keys = _allowed_again(b, leaves)
     marks = {state.suppression_leaf(b, key) for key in keys}
     rest = leaves - marks - b.ledger.items("suppressed").keys()
-    writes = tuple(Write("suppressed", leaf, acceptance.RESTORED) for leaf in sorted(rest))
+    writes = tuple(Write("suppressed", leaf, RESTORED) for leaf in sorted(rest))
     b.ledger.append(Entry("workspace.restored", None, {"suppressed": len(leaves)}, writes))
     request = _accepted_again(b, keys) if keys else None
     for other in state.requests(b) if leaves else ():

@@ -9,11 +9,11 @@ import pytest
 from tiny_workspace import ROWS, ask, keys_in, new_workspace, reopened, some_key
 
 from rescind import rows, state
-from rescind.acceptance import RESTORED
 from rescind.core.canonical import dumps
 from rescind.core.dataset import Key
 from rescind.core.errors import BadData, BadParameter, NoOp, UnknownKey
 from rescind.core.protocols import Entry, Write
+from rescind.core.request import RESTORED
 from rescind.resolve import Ask
 from rescind.testing.tiny import tiny_recipe, tiny_task
 from rescind.workspace import Workspace

@@ -24,7 +24,7 @@ from rescind import acceptance, copies, state, steps, trainer
 from rescind.core.dataset import Key
 from rescind.core.errors import BadParameter, Exhausted, RescindError, StorageFailed
 from rescind.core.guarantee import Exact
-from rescind.core.request import Request
+from rescind.core.request import RESTORED, Request
 from rescind.resolve import resolve
 from rescind.testing.tiny import tiny_recipe, tiny_task
 from rescind.training import loop, stages
@@ -224,8 +224,8 @@ def test_every_mark_is_kept(ws: Workspace, tmp_path: Path) -> None:
     back, _ = restored(archive, tmp_path, path)
     assert set(json.loads(back.suppressed())) == {*json.loads(ws.suppressed()), "ab" * 32}
     marks = back.backends.ledger.items("suppressed")
-    assert marks["ab" * 32] == acceptance.RESTORED
-    assert marks[state.suppression_leaf(back.backends, one)] != acceptance.RESTORED
+    assert marks["ab" * 32] == RESTORED
+    assert marks[state.suppression_leaf(back.backends, one)] != RESTORED
     assert marks[state.suppression_leaf(back.backends, two)] == request.id
     back.verify()
 

@@ -15,6 +15,7 @@ from rescind.cli.opening import rows_in
 from rescind.cli.options import Policy
 from rescind.cli.output import counted, one_line, table
 from rescind.core.errors import BadData, BadParameter, MissingSource, Refused
+from rescind.core.request import RESTORED
 
 if TYPE_CHECKING:
     from rescind.core.dataset import Record
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 COLUMN = "key"
 SHOWN = 20  # records and duplicates listed; the rest is counted
 KEY = 13  # letters of a key that stands beside words
-RESTORED = "restored"  # in place of a request that only a lost workspace knew
 FLAGS = "Add --near include to forget them too, --near keep to leave and count them."
 
 

@@ -49,6 +49,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "cancelled": frozenset(),
 }
 FINAL: frozenset[str] = frozenset({"closed", "rejected", "cancelled"})
+RESTORED = "restored"  # stands for the request, of a lost workspace, that left a mark
 
 
 @dataclass(frozen=True, slots=True)
