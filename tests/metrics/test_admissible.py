@@ -12,7 +12,7 @@ from rescind.core import canonical
 from rescind.core.errors import BadParameter, InsufficientEvidence
 from rescind.core.judgement import Gap, Judgement, Margin
 from rescind.metrics.admissible import has_power, judge, rejection_rate
-from rescind.metrics.equivalence import holm
+from rescind.metrics.equivalence import holm, tost
 
 Values = dict[str, list[float]]
 # mean of retrained models, standard deviation between them, mean of the original, margin
@@ -102,13 +102,25 @@ def test_a_metric_without_power_neither_helps_nor_hurts() -> None:
     [
         ([0.99, 0.98, 0.99], True),
         ([0.99], True),
-        ([0.43, 0.43, 0.43], False),  # differs significantly, but by less than the margin
+        ([0.43, 0.43, 0.43], False),  # differs significantly, but is equivalent all the same
+        ([0.46, 0.46, 0.46], False),  # neither equivalent nor farther away than the margin
         ([0.20, 0.90, 0.55], False),  # far away on average, but not significantly
         ([0.40, 0.41, 0.40], False),
     ],
 )
 def test_power_takes_a_gap_that_is_wide_and_sure(original: list[float], power: bool) -> None:
     assert has_power({"forget_accuracy": original}, RETRAINED, MARGINS[0]) is power
+
+
+def test_the_cases_of_power_are_what_they_say() -> None:
+    retrained, width = RETRAINED["forget_accuracy"], MARGINS[0].width
+    equivalent, between, unsure = (
+        tost(original, retrained, width)
+        for original in ([0.43, 0.43, 0.43], [0.46, 0.46, 0.46], [0.20, 0.90, 0.55])
+    )
+    assert equivalent.p_different < 0.05 and equivalent.p_equivalent < 0.05
+    assert between.p_different < 0.05 <= between.p_equivalent and abs(between.gap) < width
+    assert unsure.p_different > 0.05 and abs(unsure.gap) > width
 
 
 def test_a_destroyed_model_fails_although_it_forgot() -> None:
@@ -136,19 +148,35 @@ def test_models_that_were_retrained_are_mostly_admitted() -> None:
     assert 1 - fmean(rates) == pytest.approx(fmean(admitted), abs=0.12)
 
 
-def test_the_rejection_rate_is_each_model_judged_against_the_others() -> None:
+@pytest.mark.parametrize(("scale", "without_holm"), [(1.0, True), (0.8, False)])
+def test_the_rejection_rate_is_each_model_judged_against_the_others(
+    scale: float, without_holm: bool
+) -> None:
     """Slow: the whole judgement once a model; nine are left of ten, enough to decide."""
-    retrained = drawn(3, 10, changed={"forget_loss": [*drawn(3, 9)["forget_loss"], 2.6]})
-    rejected = []
+    retrained = drawn(3, 10, changed={"forget_loss": [*drawn(3, 9)["forget_loss"], 2.1]})
+    margins = [dataclasses.replace(margin, width=margin.width * scale) for margin in MARGINS]
+    rejected, uncorrected = [], []
     for i in range(10):
         one = {name: [values[i]] for name, values in retrained.items()}
         rest = {name: values[:i] + values[i + 1 :] for name, values in retrained.items()}
-        rejected.append(judge(one, ORIGINAL, rest, MARGINS, "influence").verdict != "admissible")
-    found = judge(drawn(1, 3), ORIGINAL, retrained, MARGINS, "influence")
-    assert found.rejection_rate_of_retrained == fmean(rejected)
-    assert fmean(rejected) > 0.0
-    assert rejection_rate(retrained, MARGINS[:1]) == 0.0
-    assert rejection_rate(retrained, ()) is None
+        found = judge(one, ORIGINAL, rest, margins, "influence")
+        rejected.append(found.verdict != "admissible")
+        uncorrected.append(any(gap.p_equivalent >= 0.05 for gap in found.gaps))
+    rate = judge(drawn(1, 3), ORIGINAL, retrained, margins, "influence").rejection_rate_of_retrained
+    assert rate == fmean(rejected) > 0.0
+    assert (uncorrected == rejected) is without_holm
+
+
+def test_the_rejection_rate_is_of_the_metrics_that_count() -> None:
+    noisy = RETRAINED | {"forget_loss": [1.0, 3.0] * 5}
+    original = ORIGINAL | {"forget_loss": [2.0, 2.1, 1.9]}
+    found = judge(drawn(1, 3), original, noisy, MARGINS, "influence")
+    assert not by_name(found)["forget_loss"].counts
+    assert (
+        found.rejection_rate_of_retrained == rejection_rate(noisy, (MARGINS[0], MARGINS[2])) == 0.0
+    )
+    assert rejection_rate(noisy, MARGINS) == 1.0
+    assert rejection_rate(noisy, ()) is None
 
 
 def test_margins_narrower_than_the_spread_reject_even_retrained_models() -> None:

@@ -108,6 +108,7 @@ def test_zero_spread_is_decided_exactly(
 def test_the_mean_of_equal_values_is_that_value() -> None:
     for n in range(8, 40):
         assert tost([0.1], [0.1] * n, 1e-30).p_equivalent == 0.0
+        assert tost([0.1] * n, [0.1] * 8, 1e-30).p_different == 1.0
 
 
 def draws(m: int, shift: float, seed: int) -> tuple[list[float], list[float]]:
