@@ -127,6 +127,12 @@ def test_it_is_the_same_every_time_and_changes_nothing() -> None:
     assert torch.equal(q, before[1])
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32])
+def test_labels_of_any_whole_type_are_taken(dtype: torch.dtype) -> None:
+    r, q, c = features(60, 6, 0), features(9, 6, 1), labels(60, 2, 2)
+    assert torch.equal(knn.classify(r, c.to(dtype), q), knn.classify(r, c, q))
+
+
 def test_what_is_a_reference_itself_is_found() -> None:
     r, c = features(50, 4, 0), labels(50, 5, 1)
     assert knn.accuracy(r, c, r, c, 1) == 1.0

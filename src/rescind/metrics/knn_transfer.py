@@ -55,7 +55,7 @@ def classify(references: Tensor, labels: Tensor, queries: Tensor, k: int = 5) ->
     """
     _refuse_labels(references, labels, "reference")
     nearest, similarity = neighbours(references, queries, k)
-    return _vote(labels.to(nearest.device)[nearest], similarity)
+    return _vote(labels.long().to(nearest.device)[nearest], similarity)
 
 
 def neighbours(references: Tensor, queries: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
@@ -127,7 +127,8 @@ def _unit(rows: Tensor, name: str, start: int = 0) -> Tensor:
             "A vector without direction has no cosine similarity.",
             "Check that the model has not collapsed, and take the features of another layer.",
         )
-    return (kept / length).to(kept.dtype)
+    unit: Tensor = (kept / length).to(kept.dtype)
+    return unit
 
 
 def _refuse(references: Tensor, queries: Tensor, k: int) -> None:
