@@ -28,7 +28,9 @@ ABOVE = {"cli", "demo", "testing"}  # folders that are no plug-ins and stand on 
 # the command line talks to the workspace; these few it may ask by itself
 CLI_MAY = {"cli", "core", "demo", "workspace", "registry", "settings", "render", "progress"}
 CLI_READS = ("rescind.proofs.verifier", "rescind.proofs.signing", "rescind.data.files")
-LIGHT = {"training/tasks.py", "training/recipes.py"}
+LIGHT = {
+    "training/tasks.py", "training/modules.py", "training/factories.py", "training/recipes.py",
+}  # fmt: skip
 WORKER = "executors/worker.py"  # the outermost loop of a worker hands any error to the caller
 LONGEST = {"workspace.py": 300}
 

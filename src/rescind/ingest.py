@@ -43,7 +43,8 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
     """
     from rescind.training.adapters import check_fits
     from rescind.training.determinism import environment, settle
-    from rescind.training.encoder import count_blocks
+    from rescind.training.models import count_blocks
+    from rescind.training.pretrained import is_adapted
 
     settle(b.settings.threads)
     source, found = source_of(
@@ -63,7 +64,8 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
         trainer.check_cells(recipe, entries)
         blocks = count_blocks(recipe.task)
         orders = methods_of.orders(recipe, blocks)
-        check_fits(recipe)
+        if is_adapted(recipe.task):
+            check_fits(recipe)
         where = environment(recipe.task, b.settings.threads)
         run = _begin(b, Run("", recipe, "", source, where, blocks), entries, records)
         if run.checkpoints:

@@ -22,7 +22,7 @@ from rescind.core.run import Order, Recipe, Run, Snapshot
 from rescind.data.manifest import entries_from
 
 if TYPE_CHECKING:
-    from rescind.training.encoder import StagedModel
+    from rescind.training.models import TrainedModel
     from rescind.training.stages import CellData
 
 
@@ -51,7 +51,7 @@ class Desk:
 
     b: Backends
     run: Run
-    model: StagedModel
+    model: TrainedModel
     by_cell: Mapping[str, Sequence[ManifestEntry]]
     labels: Mapping[str, str]
     environment: str  # its digest: part of the name of all whose bytes depend on it
@@ -115,11 +115,11 @@ def check_not_overtaken(b: Backends, labels: Iterable[str]) -> None:
 
 # the base is frozen and its adapters are set before each use, so jobs of one process may share it
 @functools.lru_cache(maxsize=1)
-def staged_model(recipe: Recipe) -> StagedModel:
+def staged_model(recipe: Recipe) -> TrainedModel:
     """The model of a recipe; loading the pretrained base takes longer than a short job."""
-    from rescind.training.encoder import StagedModel
+    from rescind.training.models import trained_model
 
-    return StagedModel(recipe)
+    return trained_model(recipe)
 
 
 def content(b: Backends, entries: Sequence[ManifestEntry], more: Iterable[str] = ()) -> str:

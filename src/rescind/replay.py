@@ -33,7 +33,7 @@ from rescind.core.version import selection, weights_digest
 from rescind.executors.local import LocalExecutor
 
 if TYPE_CHECKING:
-    from rescind.training.encoder import StagedModel
+    from rescind.training.models import TrainedModel
     from rescind.training.stages import CellData
 
 # what the ledger and the certificate say: the errors themselves name keys and paths (rule 4)
@@ -60,7 +60,7 @@ class ReplayOrder:
             NotDeterministic: a stage came out with other bytes than the stored ones.
         """
         from rescind.training.determinism import settle
-        from rescind.training.encoder import StagedModel
+        from rescind.training.models import trained_model
         from rescind.training.stages import train_order
 
         b = connect(Path(self.folder))
@@ -69,7 +69,7 @@ class ReplayOrder:
         last = self.parts[-1]
         order = Order(last.shard, last.order, last.slices, last.blocks)
         made: dict[int, bytes] = {}
-        model = StagedModel(run.recipe)
+        model = trained_model(run.recipe)
         cells = functools.cache(fresh_cells(b, run, model))
         train_order(model, run.recipe, order, cells, {}, made.__setitem__, progress)
         for part in self.parts:
@@ -82,7 +82,7 @@ class ReplayOrder:
         ]
 
 
-def fresh_cells(b: Backends, run: Run, model: StagedModel) -> Any:
+def fresh_cells(b: Backends, run: Run, model: TrainedModel) -> Any:
     """Cells from raw rows, placed again by hash; what was ever forgotten is in none of them."""
     from rescind.training.stages import cell_data
 

@@ -221,7 +221,9 @@ def prove(b: Backends, request: Request, wanted: bool, progress: Progress) -> Re
     if request.status != "unlearned":
         return request
     proof = Proof("replay", "not_run", "it was not asked for")
-    if wanted:
+    if b.ledger.get("claim", request.id)["guarantee"]["kind"] != "exact":
+        proof = Proof("replay", "not_run", "the method claims no exactness")
+    elif wanted:
         proof = replay.replay(b, parts_of(b, request), progress)
     done = acceptance.moved(request, "evidenced")
     writes = (Write("proof", request.id, plain(proof)), state.write_request(done))

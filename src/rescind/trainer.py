@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rescind import methods_of, state
+from rescind import editing, methods_of, state
 from rescind.acceptance import one_at_a_time
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
@@ -14,7 +14,7 @@ from rescind.core.dataset import ManifestEntry, Record
 from rescind.core.errors import BadData, NoOp, StaleVersion
 from rescind.core.guarantee import Empirical
 from rescind.core.lineage import label
-from rescind.core.protocols import Entry, Job, Progress, Write
+from rescind.core.protocols import Editable, Entry, Job, Progress, Write
 from rescind.core.run import Order, Recipe, Run, Snapshot
 from rescind.core.version import ModelVersion, selection, weights_digest
 from rescind.data.manifest import entries_of, manifest_bytes
@@ -93,6 +93,23 @@ class Handle:
             _check_retained(entries, allowed)
         training = [e for e in entries if e.cell != "test"]
         return train_orders(self.b, self.run, orders, training, self.generations, self.progress)
+
+    def load(self, part: Snapshot) -> Editable:
+        """A copy of a part, in evaluation mode; what its training changed may be changed again.
+
+        Raises:
+            DamagedArtifact: the part is lost, or the encoder another.
+        """
+        return editing.load(self.b, self.run, part)
+
+    def save(self, part: Snapshot, edited: Editable) -> Snapshot:
+        """Store an edited copy as a part of its own, made from what the part's cells hold now.
+
+        Raises:
+            BadParameter: it was not loaded from this handle.
+            StaleVersion: a withdrawal has changed the cells meanwhile.
+        """
+        return editing.save(self.b, self.run, part, edited, self.generations)
 
 
 def _entries(b: Backends, run: Run, records: Sequence[Record]) -> tuple[ManifestEntry, ...]:

@@ -65,6 +65,10 @@ class NotDeterministic(RescindError, RuntimeError):
     """A replay gave other bytes, or this machine cannot give the same ones."""
 
 
+class Diverged(RescindError, ArithmeticError):
+    """An edit of weights gave a number that is not finite; the last good model serves on."""
+
+
 class NoOp(RescindError, RuntimeError):
     """Nothing matched, nothing was withdrawn, or no weight changed."""
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rescind.core.certificate import Signature
-from rescind.core.dataset import Record, Split
+from rescind.core.dataset import Record, Row, Split
 from rescind.core.guarantee import Guarantee
 from rescind.core.lineage import Artifact, ArtifactKind
 from rescind.core.partition import Cell
 from rescind.core.run import Order, Recipe, Run, Snapshot
+from rescind.core.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 
@@ -97,11 +101,27 @@ class Signer(Protocol):
     def sign(self, message: bytes) -> Signature: ...
 
 
+class Editable(Protocol):
+    """A copy of one part that a method may change: its module, and how rows enter and leave it.
+
+    ``inputs`` gives tensors with ``labels``, first dimension the rows; ``outputs`` takes them, or a
+    batch of them. Parameters that may change require gradients; the module is in evaluation mode.
+    """
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def module(self) -> nn.Module: ...
+    def inputs(self, rows: Sequence[Row]) -> dict[str, Tensor]: ...
+    def outputs(self, batch: Mapping[str, Tensor]) -> Tensor: ...
+
+
 class ModelHandle(Protocol):
-    """What a method receives: the model as served now, and the means to train its orders again.
+    """What a method receives: the model as served now, and the means to train or edit it.
 
     ``train`` trains whole orders on the retain set, or on ``records`` where a method wants others,
-    and returns their snapshots; the lineage is written for it. It never changes ``parts``.
+    and returns their snapshots; the lineage is written for it. ``load`` gives a copy of a part to
+    edit, ``save`` makes an edited copy a part. None of them changes ``parts``.
     """
 
     @property
@@ -111,6 +131,8 @@ class ModelHandle(Protocol):
     def train(
         self, orders: Sequence[Order], records: Sequence[Record] | None = None
     ) -> tuple[Snapshot, ...]: ...
+    def load(self, part: Snapshot) -> Editable: ...
+    def save(self, part: Snapshot, edited: Editable) -> Snapshot: ...
 
 
 @dataclass(frozen=True, slots=True)

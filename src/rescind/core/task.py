@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rescind.core.dataset import Row
 
@@ -11,11 +11,21 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+Target = Literal["classes", "numbers", "tokens"]
+
+
 class Task(Protocol):
     """A frozen dataclass that can build the model and score a batch; ``kind`` names its class."""
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def target(self) -> Target:
+        """What is answered: one of some classes, numbers, or the tokens of a text."""
+
+    def outputs(self, module: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+        """What ``loss`` and all metrics look at, shape (n, ...); labels in the batch are unused."""
 
     def check(self, rows: Sequence[Row]) -> None:
         """Raise ``BadData`` listing every row problem; what is declared is never fitted."""

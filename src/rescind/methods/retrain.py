@@ -46,12 +46,15 @@ class Retrain:
         Raises:
             BadParameter: the run's method is not known here and no ``layout`` is given.
         """
-        planner = self.layout or self._planner(run.recipe.method)
+        planner = self.layout or self._planner(run)
         orders = planner.orders(run.recipe, run.blocks)
         return Unlearned(model.train(orders), Exact("retrain"), from_scratch=True)
 
-    def _planner(self, method: str) -> Planner:
+    def _planner(self, run: Run) -> Planner:
+        method = run.recipe.method
         known: dict[str, Planner] = {"s3t": S3T(), "sisa": Sisa(), "retrain": self}
+        if method not in known and self._is_plain(run):
+            return self
         if method not in known:
             raise BadParameter(
                 f"The run was laid out by {method!r}.",
@@ -59,3 +62,10 @@ class Retrain:
                 "Give the method object as Retrain(layout=...).",
             )
         return known[method]
+
+    def _is_plain(self, run: Run) -> bool:
+        """Whether the run was laid out as this method would, as those are that edit weights."""
+        partition, made = run.recipe.partition, {(s.slices, s.blocks) for s in run.checkpoints}
+        if (partition.shards, partition.slices) != (1, 1):
+            return False
+        return made == {(o.slices, o.blocks) for o in self.orders(run.recipe, run.blocks)}

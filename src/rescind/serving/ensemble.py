@@ -13,7 +13,8 @@ from rescind.core.errors import BadData, Exhausted
 from rescind.core.run import Recipe
 from rescind.core.task import Task
 from rescind.training.batches import pieces
-from rescind.training.encoder import ROWS, StagedModel
+from rescind.training.encoder import ROWS
+from rescind.training.models import trained_model
 from rescind.training.snapshots import from_bytes
 
 
@@ -22,7 +23,7 @@ class Ensemble:
 
     def __init__(self, task: Task, recipe: Recipe) -> None:
         self.task = task
-        self.model = StagedModel(recipe)
+        self.model = trained_model(recipe)
         self._lock = threading.Lock()  # snapshots take turns in the one set of adapters
 
     def predict(

@@ -18,7 +18,7 @@ from rescind.core.certificate import Statement
 from rescind.core.dataset import Key, Record, Split
 from rescind.core.errors import BadParameter
 from rescind.core.partition import Partition
-from rescind.core.protocols import ModelHandle, Planner, Unlearned, Unlearner
+from rescind.core.protocols import Editable, ModelHandle, Planner, Unlearned, Unlearner
 from rescind.core.request import Request
 from rescind.core.run import AdamW, Order, Recipe, Run, Snapshot
 from rescind.methods.retrain import Retrain
@@ -107,6 +107,14 @@ class Offered:
     ) -> tuple[Snapshot, ...]:
         """Train whole orders, as the handle behind it does."""
         return self._handle.train(orders, records)
+
+    def load(self, part: Snapshot) -> Editable:
+        """A copy of a part to edit."""
+        return self._handle.load(part)
+
+    def save(self, part: Snapshot, edited: Editable) -> Snapshot:
+        """Make an edited copy a part."""
+        return self._handle.save(part, edited)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from rescind.core.canonical import digest
 from rescind.core.errors import DamagedArtifact
 from rescind.core.run import Environment, Run
 from rescind.core.task import Task
-from rescind.training.pretrained import encoder_digest
+from rescind.training.pretrained import base_digest
 
 
 def settle(threads: int = 1) -> None:
@@ -42,7 +42,7 @@ def environment(task: Task, threads: int) -> Environment:
         machine=f"{platform.system()} {platform.machine()}, {_processor()}",
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         threads=threads,
-        encoder=encoder_digest(task),
+        encoder=base_digest(task),
     )
 
 
@@ -52,10 +52,11 @@ def check_encoder(run: Run) -> None:
     Raises:
         DamagedArtifact: the files of the encoder are not what they were.
     """
-    if encoder_digest(run.recipe.task) != run.environment.encoder:
+    if base_digest(run.recipe.task) != run.environment.encoder:
         raise DamagedArtifact(
-            "The pretrained encoder is not the one that this model was trained on.",
-            "Its files have changed, and the adapters fit no other base.",
+            "The pretrained encoder, or the code of the module, is not the one that this model was"
+            " trained on.",
+            "Its files have changed, and the weights fit no other base.",
             "Put the old files back, or train in a new workspace.",
         )
 

@@ -64,6 +64,14 @@ class StagedModel:
         mask = torch.cat([batch["attention_mask"] for batch in batches])
         return {"hidden": torch.cat(hidden), "attention_mask": mask}
 
+    def inputs(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """``activations`` and ``labels`` (n,)."""
+        return self.activations(rows) | {"labels": self.task.batch(rows)["labels"]}
+
+    def outputs(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Outputs (n, ...) of ``inputs``."""
+        return self.forward_from(batch)
+
     def lift(self, activations: Mapping[str, Tensor], block: int) -> dict[str, Tensor]:
         """The activations entering a higher block, with the adapters that are loaded now."""
         if block == self.first_block:
@@ -77,8 +85,7 @@ class StagedModel:
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Outputs (n, ...) of the whole model, from tokens."""
-        outputs: Tensor = self.module(batch["input_ids"], batch["attention_mask"])
-        return outputs
+        return self.task.outputs(self.module, batch)
 
     def forward_from(self, activations: Mapping[str, Tensor], block: int | None = None) -> Tensor:
         """Outputs (n, ...) of the blocks from ``block`` (else ``first_block``) on and the head."""
@@ -124,6 +131,28 @@ class StagedModel:
         for parameter in self.head.parameters():
             bound = 1.0 / math.sqrt(parameter.shape[1]) if parameter.dim() > 1 else 0.0
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+    def groups(self, blocks: Iterable[int]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The adapters of these blocks, and the head."""
+        adapters = [p for i in sorted(blocks) for p in self.adapters[i].values()]
+        return adapters, list(self.head.parameters())
+
+    def set_training(self, blocks: Iterable[int], *, on: bool) -> None:
+        """Gradients and dropout of these adapters and the head; the base stays in evaluation."""
+        blocks = sorted(blocks)
+        for parameter in (p for group in self.groups(blocks) for p in group):
+            parameter.requires_grad_(on)
+            parameter.grad = None
+        for index in blocks:
+            for name, layer in self.blocks.modules[index].named_modules():
+                if name.endswith("lora_dropout"):
+                    layer.train(on)
+
+    def frozen(self, blocks: Iterable[int]) -> dict[str, Tensor]:
+        """Copies of all tensors that a training of these blocks must not change."""
+        moving = {id(p) for group in self.groups(blocks) for p in group}
+        named = [*self.module.named_parameters(), *self.module.named_buffers()]
+        return {name: t.detach().clone() for name, t in named if id(t) not in moving}
 
     def _named(self, blocks: Iterable[int]) -> dict[str, nn.Parameter]:
         found = {n: p for i in sorted(set(blocks)) for n, p in self.adapters[i].items()}

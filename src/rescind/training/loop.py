@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rescind.core.errors import NotDeterministic
 from rescind.core.run import Recipe
 from rescind.training.batches import batches, steps
-from rescind.training.encoder import StagedModel
+from rescind.training.models import TrainedModel
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises from zero
 
@@ -31,7 +31,9 @@ class Fit:
         return min(self.blocks)
 
 
-def fit(model: StagedModel, recipe: Recipe, work: Fit, advance: Callable[[int, int], None]) -> None:
+def fit(
+    model: TrainedModel, recipe: Recipe, work: Fit, advance: Callable[[int, int], None]
+) -> None:
     """Train to the last epoch; there is no selection of a model.
 
     Args:
@@ -43,19 +45,17 @@ def fit(model: StagedModel, recipe: Recipe, work: Fit, advance: Callable[[int, i
     Raises:
         NotDeterministic: a frozen tensor changed.
     """
-    adapters = [p for i in sorted(work.blocks) for p in model.adapters[i].values()]
-    trained = [*adapters, *model.head.parameters()]
-    before = _frozen(model, trained)
+    before = model.frozen(work.blocks)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(work.dropout_seed)
-        _set_training(model, work.blocks, trained, on=True)
-        _steps(model, recipe, work, _optimizer(recipe, adapters, model), advance)
-        _set_training(model, work.blocks, trained, on=False)
-    _check_frozen(before, _frozen(model, trained))
+        model.set_training(work.blocks, on=True)
+        _steps(model, recipe, work, _optimizer(recipe, model, work.blocks), advance)
+        model.set_training(work.blocks, on=False)
+    _check_frozen(before, model.frozen(work.blocks))
 
 
 def _steps(
-    model: StagedModel,
+    model: TrainedModel,
     recipe: Recipe,
     work: Fit,
     optimizer: torch.optim.AdamW,
@@ -81,37 +81,11 @@ def decay(step: int, total: int) -> float:
     return min((step + 1) / warm, (total - step) / max(1, total - warm + 1))
 
 
-def _optimizer(
-    recipe: Recipe, adapters: Sequence[nn.Parameter], model: StagedModel
-) -> torch.optim.AdamW:
+def _optimizer(recipe: Recipe, model: TrainedModel, blocks: Sequence[int]) -> torch.optim.AdamW:
     chosen = recipe.optimizer
-    groups = [
-        {"params": list(adapters), "lr": chosen.lr, "initial_lr": chosen.lr},
-        {
-            "params": list(model.head.parameters()),
-            "lr": chosen.head_lr,
-            "initial_lr": chosen.head_lr,
-        },
-    ]
+    rated = zip(model.groups(blocks), (chosen.lr, chosen.head_lr), strict=True)
+    groups = [{"params": found, "lr": lr, "initial_lr": lr} for found, lr in rated if found]
     return torch.optim.AdamW(groups, weight_decay=chosen.weight_decay, foreach=False)
-
-
-def _set_training(
-    model: StagedModel, blocks: Sequence[int], trained: Sequence[nn.Parameter], *, on: bool
-) -> None:
-    for parameter in trained:
-        parameter.requires_grad_(on)
-        parameter.grad = None
-    for index in blocks:
-        for name, layer in model.blocks.modules[index].named_modules():
-            if name.endswith("lora_dropout"):  # the base stays in evaluation mode
-                layer.train(on)
-
-
-def _frozen(model: StagedModel, trained: Sequence[nn.Parameter]) -> dict[str, Tensor]:
-    moving = {id(parameter) for parameter in trained}
-    named = [*model.module.named_parameters(), *model.module.named_buffers()]
-    return {name: t.detach().clone() for name, t in named if id(t) not in moving}
 
 
 def _check_frozen(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rescind.core.canonical import digest
 from rescind.core.errors import BadParameter, MissingExtra, UnsupportedModel
 from rescind.core.task import Task
+from rescind.training.factories import source_file
 
 # weights, configuration, tokenizer: all that is read of an encoder
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
@@ -57,6 +58,32 @@ def encoder_digest(task: Task) -> str:
         )
     states = ((path, path.stat()) for path in files)
     return digest([(p.name, _file_digest(p, s.st_size, s.st_mtime_ns)) for p, s in states])
+
+
+def is_adapted(task: Task) -> bool:
+    """Whether the task puts adapters on a pretrained encoder; else all its weights are trained."""
+    return isinstance(getattr(task, "encoder", None), str)
+
+
+def base_digest(task: Task) -> str:
+    """What the answers depend on beside recipe and weights: the files of the encoder, or the source
+    of the function that builds the module.
+
+    Raises:
+        UnsupportedModel: the task names neither.
+    """
+    if is_adapted(task):
+        return encoder_digest(task)
+    factory = getattr(task, "factory", None)
+    if not isinstance(factory, str):
+        raise UnsupportedModel(
+            f"A task of kind {task.kind!r} names neither an encoder nor a factory.",
+            "Not yet: what its answers depend on could not be written down.",
+            "Give the task a field 'encoder' or 'factory'.",
+        )
+    path = source_file(factory)
+    state = path.stat()
+    return _file_digest(path, state.st_size, state.st_mtime_ns)
 
 
 def encoder_name(task: Task) -> str:

@@ -15,8 +15,8 @@ from rescind.core.partition import Cell
 from rescind.core.protocols import Progress
 from rescind.core.run import Order, Recipe
 from rescind.training.determinism import stage_seed
-from rescind.training.encoder import StagedModel
 from rescind.training.loop import Fit, fit
+from rescind.training.models import TrainedModel
 from rescind.training.snapshots import from_bytes, to_bytes
 
 
@@ -24,14 +24,14 @@ from rescind.training.snapshots import from_bytes, to_bytes
 class CellData:
     """The records of one cell, sorted by key: activations entering the first block, and labels.
 
-    ``activations`` are those of ``StagedModel.activations``; ``labels`` has shape (n,).
+    ``activations`` are those of ``TrainedModel.activations``; ``labels`` has shape (n,).
     """
 
     activations: Mapping[str, Tensor]
     labels: Tensor
 
 
-def cell_data(model: StagedModel, rows: Sequence[Row], cached: bytes | None = None) -> CellData:
+def cell_data(model: TrainedModel, rows: Sequence[Row], cached: bytes | None = None) -> CellData:
     """The data of a cell from its rows, sorted by key, and cached activations where there are any.
 
     Raises:
@@ -50,7 +50,7 @@ def cell_data(model: StagedModel, rows: Sequence[Row], cached: bytes | None = No
 
 
 def train_order(
-    model: StagedModel,
+    model: TrainedModel,
     recipe: Recipe,
     order: Order,
     cells: Callable[[Cell], CellData],
@@ -99,7 +99,7 @@ def train_order(
 
 
 def _prepare(
-    model: StagedModel, recipe: Recipe, order: Order, stage: int, previous: bytes | None
+    model: TrainedModel, recipe: Recipe, order: Order, stage: int, previous: bytes | None
 ) -> None:
     model.load({} if previous is None else from_bytes(previous))
     prefix = order.slices[: stage + 1]
@@ -112,7 +112,7 @@ def _prepare(
 
 
 def _work(
-    model: StagedModel, recipe: Recipe, order: Order, stage: int, data: Sequence[CellData]
+    model: TrainedModel, recipe: Recipe, order: Order, stage: int, data: Sequence[CellData]
 ) -> Fit:
     prefix = order.slices[: stage + 1]
     names = data[0].activations

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rescind.core.dataset import Row
 from rescind.core.errors import BadData, BadParameter
-from rescind.core.task import Task
+from rescind.core.task import Target, Task
+from rescind.training.modules import CausalLM, Classification, Regression
 from rescind.training.pretrained import encoder_folder
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class TextClassification:
     text: str = "text"
     label: str = "label"
     kind: Literal["text_classification"] = "text_classification"
+
+    @property
+    def target(self) -> Target:
+        """Classes."""
+        return "classes"
 
     def __post_init__(self) -> None:
         """A folder is kept as an absolute path: a replay may start anywhere.
@@ -135,6 +141,11 @@ class TextClassification:
             )
         return self.labels.index(label)
 
+    def outputs(self, module: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (n, labels)."""
+        logits: Tensor = module(batch["input_ids"], batch["attention_mask"])
+        return logits
+
     def loss(self, outputs: Tensor, batch: Mapping[str, Any]) -> Tensor:
         """Cross entropy of logits (n, labels): one number a row, shape (n,)."""
         from torch.nn.functional import cross_entropy
@@ -163,7 +174,12 @@ class TextClassification:
         ]
 
 
-TASKS: dict[str, type[Task]] = {"text_classification": TextClassification}
+TASKS: dict[str, type[Task]] = {
+    "text_classification": TextClassification,
+    "classification": Classification,
+    "regression": Regression,
+    "causal_lm": CausalLM,
+}
 
 
 def _column_problems(rows: Sequence[Row], column: str) -> Iterator[str]:
