@@ -147,6 +147,13 @@ def test_equal_features_give_one(dtype: torch.dtype) -> None:
         assert biased_cka(x, x) == pytest.approx(1.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_multiplied_in_float32(dtype: torch.dtype) -> None:
+    x, y = gaussian(100, 64).to(dtype), gaussian(100, 64, 1).to(dtype)
+    y[:, :20] += x[:, :20]
+    assert cka((x, y)) == pytest.approx(cka((x.double(), y.double())), abs=1e-6)
+
+
 def test_integers_are_features_too() -> None:
     x = torch.arange(20).reshape(10, 2) ** 2
     assert cka((x, x.double())) == pytest.approx(1.0, abs=1e-12)
@@ -185,7 +192,7 @@ BAD = [
     (GOOD, GOOD[:, :0], "0 wide"),
     (GOOD, torch.ones(10, 3) * 0.1, "second features are the same"),
     (torch.zeros(10, 3), GOOD, "first features are the same"),
-    (torch.rand(10, 3) * 1e-9 + 1e3, GOOD, "first features are the same"),
+    (1000 + 2.0**-14 * (GOOD % 2), GOOD, "first features are the same"),
     (GOOD, GOOD.clone().fill_(math.nan), "NaN"),
     (torch.cat([GOOD[:9], torch.full((1, 3), math.inf)]), GOOD, "NaN or infinite"),
     (GOOD * 1e25, GOOD, "products of the features are not finite"),

@@ -121,6 +121,22 @@ def test_a_submodule_that_runs_twice_gives_its_last_output() -> None:
     assert torch.equal(found["penultimate"], net.step(x))
 
 
+def test_flat_outputs_are_copied_before_a_later_layer_writes_into_them() -> None:
+    net, x = nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True)).eval(), torch.randn(6, 4)
+    found = collect(net, ["0"], [x])["0"]
+    assert (found < 0).any()
+    assert torch.equal(found, net[0](x))
+
+
+def test_no_graph_is_built_on_the_way() -> None:
+    class Watched(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            assert not torch.is_grad_enabled()
+            return super().forward(x)
+
+    assert collect(Watched(4, 5).eval(), [""], [torch.ones(2, 4)])[""].shape == (2, 5)
+
+
 def test_batches_are_read_one_at_a_time_and_joined_in_order() -> None:
     net, read = picture_net(), []
 
@@ -219,6 +235,7 @@ def test_halves_are_averaged_in_float32() -> None:
 def test_what_is_masked_may_be_nan_and_masks_may_be_true_and_false() -> None:
     x = torch.tensor([[[1.0], [math.nan], [4.0]]])
     assert pool(x, torch.tensor([[True, False, True]])).tolist() == [[2.5]]
+    assert pool(x, torch.tensor([[0.25, 0.0, -1.0]])).tolist() == [[2.5]]
     assert pool(x[:, 0], torch.zeros(9, 9)).tolist() == [[1.0]]  # it bears on tokens alone
 
 
@@ -246,6 +263,14 @@ def test_what_cannot_be_pooled_is_refused(output: Any, mask: Tensor | None, said
             ("embeddings", "encoder.layer.1", "encoder.layer.3", "encoder.layer.4", "classifier.0"),
         ),
         (Words(2), ("embeddings", "encoder.layer.0", "encoder.layer.1", "classifier.0")),
+        (
+            nn.Sequential(
+                *(nn.Conv2d(3, 3, 1) for _ in range(3)),
+                nn.ModuleList([nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)]),
+                nn.Linear(3, 2),
+            ),
+            ("0", "1", "2", "3.0", "3.1"),
+        ),
         (Words(1), ("embeddings", "encoder.layer.0", "classifier.0")),  # blocks stay whole
         (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)), ("0",)),
         (nn.Linear(4, 2), ()),
