@@ -119,6 +119,12 @@ def test_other_precisions_are_taken(dtype: torch.dtype) -> None:
     assert knn.classify(r, c, q, 5).tolist() == slow(r.double(), c, q.double(), 5)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_features_may_be_large_and_small(size: float) -> None:
+    r, q, c = features(60, 6, 0).float(), features(9, 6, 1).float(), labels(60, 4, 2)
+    assert torch.equal(knn.classify(r * size, c, q), knn.classify(r, c, q))
+
+
 def test_it_is_the_same_every_time_and_changes_nothing() -> None:
     r, q, c = features(500, 16, 0).float(), features(100, 16, 1).float(), labels(500, 9, 2)
     before = (r.clone(), q.clone())

@@ -59,11 +59,7 @@ class LinearCka:
             terms = _by_kernels(x, y) if _kernels_are_cheaper(x, y) else _by_features(x, y)
         xx, yy, xy = (_hsic(term, n) for term in terms)
         if not all(map(isfinite, (xx, yy, xy))):
-            raise BadData(
-                "The products of the features are not finite.",
-                "Their squares do not fit the precision they are stored in.",
-                "Pass the features as float64, or scale them down.",
-            )
+            raise _not_finite(first, second)
         size = n / (n * (n - 3))
         self.cross += n * xy
         self.own = (self.own[0] + n * xx, self.own[1] + n * yy)
@@ -206,13 +202,13 @@ def _by_features(x: Tensor, y: Tensor) -> tuple[Terms, Terms, Terms]:
     """The same without a kernel: tr(KL) = |X'Y|^2, K1 = X (X'1), and the diagonals are known."""
     import torch
 
-    diagonals = [(z.double() ** 2).sum(1) for z in (x, y)]
+    norm = torch.linalg.vector_norm
+    diagonals = [norm(z, dim=1).double() ** 2 for z in (x, y)]
     rows = [(z @ z.sum(0)).double() - d for z, d in zip((x, y), diagonals, strict=True)]
 
     def of(i: int, j: int) -> Terms:
         p, q = (x, y)[i], (x, y)[j]
-        trace = torch.linalg.vector_norm(p.T @ q, dtype=torch.float64) ** 2
-        trace = trace - diagonals[i] @ diagonals[j]
+        trace = norm(p.T @ q, dtype=torch.float64) ** 2 - diagonals[i] @ diagonals[j]
         return float(trace), float(rows[i].sum() * rows[j].sum()), float(rows[i] @ rows[j])
 
     return of(0, 0), of(1, 1), of(0, 1)
@@ -222,12 +218,16 @@ def _centre(features: Tensor, name: str) -> Tensor:
     """Features minus their mean: HSIC_1 is the same, and large common parts do not cancel later."""
     import torch
 
-    kept = features.dtype in (torch.float32, torch.float64)
-    x = features if kept else features.to(torch.float32 if features.is_floating_point() else None)
+    halves = features.dtype in (torch.float16, torch.bfloat16)
+    x = features.float() if halves else features
     x = x if x.is_floating_point() else x.double()
-    centred = x - x.mean(0, dtype=torch.float64).to(x.dtype)
-    largest = float(x.abs().max())
-    if float(centred.abs().max()) <= NOISE / 8 * torch.finfo(x.dtype).eps * largest:
+    mean = x.mean(0)
+    centred = x - mean
+    norm = torch.linalg.vector_norm
+    size, largest = float(norm(mean)), float(norm(centred, dim=1).max())
+    if not isfinite(size) or not isfinite(largest):
+        raise _not_finite(features)
+    if largest <= NOISE / 8 * torch.finfo(x.dtype).eps * size:
         raise BadData(
             f"The {name} features are the same for all {len(x)} examples.",
             "CKA compares how features vary, and constant ones do not.",
@@ -250,10 +250,19 @@ def _refuse(first: Tensor, second: Tensor) -> int:
             f"The unbiased HSIC needs {SMALLEST} examples and features at all.",
             "Use larger batches, and leave out or merge a last one that is too short.",
         )
-    if not (first.isfinite().all() and second.isfinite().all()):
-        raise BadData(
+    return len(first)
+
+
+def _not_finite(*features: Tensor) -> BadData:
+    """Looked for only after a sum was not finite: a look at every feature costs a third more."""
+    if not all(x.isfinite().all() for x in features):
+        return BadData(
             "A feature is NaN or infinite.",
             "One such value makes the whole sum NaN.",
             "Find the layer that gives it; half precision may overflow.",
         )
-    return len(first)
+    return BadData(
+        "The products of the features are not finite.",
+        "Their squares do not fit the precision they are stored in.",
+        "Pass the features as float64, or scale them down.",
+    )

@@ -6,6 +6,7 @@ is the gap to a retrained model, not whether the accuracy is high or low.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rescind.core.errors import BadData, BadParameter
@@ -72,15 +73,26 @@ def neighbours(references: Tensor, queries: Tensor, k: int = 5) -> tuple[Tensor,
         q = _unit(queries, "query")
         index = torch.zeros(len(q), 0, dtype=torch.int64, device=q.device)
         best = torch.zeros(len(q), 0, dtype=q.dtype, device=q.device)
+        room = q.new_empty(min(QUERIES, len(q)) * min(REFERENCES, len(references)))
         for start in range(0, len(references), REFERENCES):
             r = _unit(references[start : start + REFERENCES], "reference", start).to(q.dtype)
-            found = [_nearest(block @ r.T, min(k, len(r))) for block in q.split(QUERIES)]  # type: ignore[no-untyped-call]
+            found = [_nearest(s, min(k, len(r))) for s in _similarities(q, r, room)]
             # what was found before comes first, so that the stable order keeps the smaller index
             index = torch.cat([index, torch.cat([i for i, _ in found]) + start], 1)
             best = torch.cat([best, torch.cat([s for _, s in found])], 1)
             best, order = best.sort(dim=1, descending=True, stable=True)
             best, index = best[:, :k], index.gather(1, order[:, :k])
         return index, best
+
+
+def _similarities(queries: Tensor, references: Tensor, room: Tensor) -> Iterator[Tensor]:
+    """(QUERIES, len(references)) for each block of queries, all in the same place."""
+    import torch
+
+    for start in range(0, len(queries), QUERIES):
+        block = queries[start : start + QUERIES]
+        out = room[: len(block) * len(references)].view(len(block), len(references))
+        yield torch.mm(block, references.T, out=out)
 
 
 def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -113,21 +125,23 @@ def _unit(rows: Tensor, name: str, start: int = 0) -> Tensor:
     import torch
 
     kept = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
-    length = torch.linalg.vector_norm(kept, dim=1, keepdim=True, dtype=torch.float64)
-    if not length.isfinite().all():
+    # by the largest entry first, so that no square overflows or vanishes
+    peak = torch.linalg.vector_norm(kept, ord=torch.inf, dim=1, keepdim=True)
+    if not peak.isfinite().all():
         raise BadData(
             f"A {name} feature is NaN or infinite.",
             "It is near to nothing and far from nothing.",
             "Find the layer that gives it; half precision may overflow.",
         )
-    if (length == 0).any():
+    if (peak == 0).any():
         raise BadData(
-            f"Row {start + int((length == 0).flatten().nonzero()[0])} of the {name} features is"
+            f"Row {start + int((peak == 0).flatten().nonzero()[0])} of the {name} features is"
             " all zeros.",
             "A vector without direction has no cosine similarity.",
             "Check that the model has not collapsed, and take the features of another layer.",
         )
-    unit: Tensor = (kept / length).to(kept.dtype)
+    scaled = kept / peak
+    unit: Tensor = scaled.div_(torch.linalg.vector_norm(scaled, dim=1, keepdim=True))
     return unit
 
 

@@ -1,0 +1,253 @@
+"""What comparing representations costs beside the matrix products it cannot do without.
+
+    python benchmarks/representations.py
+
+One thread, float32, Gaussian features, CPU seconds; what is compared runs alternately and the
+median counts.
+
+1. Unbiased linear CKA of a batch beside its two kernels (512 x 2048) and beside its three
+   covariances (8192 x 512).
+2. k-NN (k = 5, cosine) of 10,000 queries against 100,000 references of width 512 beside the bare
+   product in the same blocks; the peak memory is that of a process of its own.
+3. The peak memory of a process that streams CKA over a million examples of width 2048, and of one
+   that stops after 16 batches.
+
+Beside them, where they are installed: ckatorch (https://pypi.org/project/ckatorch) for CKA and
+scikit-learn's KNeighborsClassifier. Give ckatorch by PYTHONPATH; rescind does not need it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import torch
+from torch import Tensor
+
+from rescind.metrics import knn_transfer
+from rescind.metrics.cka import LinearCka, biased_cka
+
+RESULT = Path(__file__).parent / "results" / "representations.json"
+BATCH, WIDE = 512, 2048
+QUERIES, REFERENCES, WIDTH, CLASSES = 10_000, 100_000, 512, 100
+FEW, MANY = 16, 1954  # batches of 512; the second is a million examples
+CKA_LIMIT, KNN_LIMIT, MEMORY_LIMIT_MB = 2.0, 2.0, 1000.0
+
+
+def main() -> int:
+    """Measure and store, or be a process whose memory is measured."""
+    torch.set_num_threads(1)
+    if len(sys.argv) > 1:
+        CHILDREN[sys.argv[1]]()
+        print(json.dumps(round(peak_mb(), 1)))
+        return 0
+    found: dict[str, Any] = {
+        "command": "python benchmarks/representations.py",
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()},"
+        f" {os.cpu_count()} cores, 1 thread",
+        "versions": {name: _version(name) for name in ("torch", "scikit-learn", "ckatorch")},
+        "cka_kernels": cka(BATCH, WIDE),
+        "cka_covariances": cka(8192, 512),
+        "knn": knn(),
+        "streaming": streaming(),
+    }
+    found["passed"] = (
+        max(found[kind]["ratio"] for kind in ("cka_kernels", "cka_covariances")) <= CKA_LIMIT
+        and found["knn"]["ratio"] <= KNN_LIMIT
+        and found["knn"]["peak_mb"] < MEMORY_LIMIT_MB
+        and found["streaming"]["grown_mb"] < 1.0
+    )
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+    return 0 if found["passed"] else 1
+
+
+def alternately(what: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    """Median CPU seconds of each, run in turn; the first round warms up and does not count."""
+    times: dict[str, list[float]] = {name: [] for name in what}
+    for _ in range(runs + 1):
+        for name, run in what.items():
+            started = time.process_time()
+            run()
+            times[name].append(time.process_time() - started)
+    return {name: round(statistics.median(spent[1:]), 5) for name, spent in times.items()}
+
+
+def gaussian(n: int, d: int, seed: int) -> Tensor:
+    """Independent standard normal features."""
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def cka(n: int, d: int) -> dict[str, Any]:
+    """One batch: CKA, its products alone, and ckatorch if it is there."""
+    x, y = gaussian(n, d, 0), gaussian(n, d, 1)
+
+    def ours() -> float:
+        one = LinearCka()
+        one.add(x, y)
+        return one.value()
+
+    def products() -> object:
+        return (x @ x.T, y @ y.T) if n < d else (x.T @ x, y.T @ y, x.T @ y)
+
+    what: dict[str, Callable[[], object]] = {"cka": ours, "bare_products": products}
+    if find_spec("ckatorch") and n < d:  # it knows kernels only
+        from ckatorch.core import cka_batch  # type: ignore[import-not-found]
+
+        what["ckatorch_cka_batch"] = lambda: cka_batch(x[None], y[None])
+    spent = alternately(what, 11)
+    found = {
+        "examples": n,
+        "width": d,
+        "cpu_seconds": spent,
+        "ratio": round(spent["cka"] / spent["bare_products"], 3),
+        "limit": CKA_LIMIT,
+        "cka_of_independent_features": round(ours(), 5),
+        "biased_cka_of_the_same": round(biased_cka(x, y), 5),
+    }
+    if "ckatorch_cka_batch" in what:
+        theirs = float(what["ckatorch_cka_batch"]())  # type: ignore[arg-type]
+        found["ckatorch_differs_by"] = float(f"{abs(theirs - ours()):.2g}")
+        found["ckatorch_times_as_long"] = round(spent["ckatorch_cka_batch"] / spent["cka"], 2)
+    return found
+
+
+def clouds() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """References, their labels, queries, theirs: overlapping clouds about random centres."""
+    centres = gaussian(CLASSES, WIDTH, 0) * 0.25
+    y = torch.arange(REFERENCES) % CLASSES
+    y_query = torch.arange(QUERIES) % CLASSES
+    references, queries = gaussian(REFERENCES, WIDTH, 1), gaussian(QUERIES, WIDTH, 2)
+    for features in (references, queries):  # in place: a copy would be the peak of memory
+        features.view(-1, CLASSES, WIDTH).add_(centres)
+    return references, y, queries, y_query
+
+
+def bare_knn(references: Tensor, queries: Tensor) -> None:
+    """The product alone, in the blocks of ``knn_transfer``."""
+    for start in range(0, len(references), knn_transfer.REFERENCES):
+        block = references[start : start + knn_transfer.REFERENCES]
+        for at in range(0, len(queries), knn_transfer.QUERIES):
+            queries[at : at + knn_transfer.QUERIES] @ block.T
+
+
+def scikit_learn(references: Tensor, y: Tensor, queries: Tensor, y_query: Tensor) -> float:
+    """The accuracy by the class that the released code of arXiv 2503.06991 uses."""
+    from sklearn.neighbors import KNeighborsClassifier  # type: ignore[import-untyped]
+
+    model = KNeighborsClassifier(n_neighbors=5, metric="cosine")
+    model.fit(references.numpy(), y.numpy())
+    return float(model.score(queries.numpy(), y_query.numpy()))
+
+
+def knn() -> dict[str, Any]:
+    """Seconds here, memory in processes that do nothing else."""
+    data = clouds()
+    accuracies: dict[str, float] = {}
+
+    def keep(name: str, run: Callable[..., float]) -> Callable[[], object]:
+        return lambda: accuracies.update({name: run(*data)})
+
+    what = {
+        "knn": keep("knn", knn_transfer.accuracy),
+        "bare_product": lambda: bare_knn(data[0], data[2]),
+    }
+    if find_spec("sklearn"):
+        what["scikit_learn"] = keep("scikit_learn", scikit_learn)
+    spent = alternately(what, 3)
+    found = {
+        "queries": QUERIES,
+        "references": REFERENCES,
+        "width": WIDTH,
+        "k": 5,
+        "cpu_seconds": spent,
+        "ratio": round(spent["knn"] / spent["bare_product"], 3),
+        "limit": KNN_LIMIT,
+        "peak_mb": child("knn"),
+        "peak_limit_mb": MEMORY_LIMIT_MB,
+        "peak_mb_of_the_features_and_torch_alone": child("clouds"),
+        "accuracy": accuracies,
+    }
+    if "scikit_learn" in what:
+        found["scikit_learn_times_as_long"] = round(spent["scikit_learn"] / spent["knn"], 2)
+        found["scikit_learn_peak_mb"] = child("scikit_learn")
+    return found
+
+
+def streaming() -> dict[str, Any]:
+    """Peak memory after few and after many batches."""
+    few, many = child("few"), child("many")
+    return {
+        "width": WIDE,
+        "batch": BATCH,
+        "examples": {"few": FEW * BATCH, "many": MANY * BATCH},
+        "peak_mb": {"few": few, "many": many},
+        "grown_mb": round(many - few, 1),
+    }
+
+
+def stream(batches: int) -> None:
+    """CKA over pairs of fresh batches that share half of their width."""
+    found = LinearCka()
+    for i in range(batches):
+        x = gaussian(BATCH, WIDE, i)
+        y = torch.cat([x[:, : WIDE // 2], gaussian(BATCH, WIDE // 2, MANY + i)], 1)
+        found.add(x, y)
+    if found.examples != batches * BATCH or not 0.45 < found.value() < 0.55:
+        raise SystemExit(f"CKA of {found.examples} examples is {found.value()}, expected 0.5")
+
+
+CHILDREN: dict[str, Callable[[], object]] = {
+    "knn": lambda: knn_transfer.accuracy(*clouds()),
+    "clouds": clouds,
+    "scikit_learn": lambda: scikit_learn(*clouds()),
+    "few": lambda: stream(FEW),
+    "many": lambda: stream(MANY),
+}
+
+
+def child(name: str) -> float:
+    """Peak resident memory in MB of a fresh process that does only this."""
+    command = [sys.executable, __file__, name]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    peak: float = json.loads(done.stdout)
+    return peak
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process since it was started.
+
+    ``ru_maxrss`` would include what the parent held when it forked.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
