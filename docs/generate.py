@@ -13,7 +13,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,48 @@ def measured_block(system: str) -> Iterator[str]:
     yield from rows
 
 
+CONTROLS = ("original (no-op)", "random weights")
+SHORT = {"admissible": "admissible", "not_admissible": "**not** admissible", "no_power": "no power"}
+
+
+def edits_block(name: str) -> Iterator[str]:
+    """What the stored comparison of edits says of one method, beside its controls."""
+    found = results("methods") or {"rows": []}
+    rows = [r for r in found["rows"] if r["model"] in (name, *CONTROLS)]
+    if not any(row["model"] == name for row in rows):
+        yield "No result is stored yet: `python benchmarks/methods.py` makes one."
+        return
+    heads = [margin["metric"] for margin in found["margins"]]
+    yield (
+        f"{found['what']} {found['seeds']} seeds against {found['references']} retrained models;"
+        f" in brackets the retrained mean; a dash means that the metric has no power on this forget"
+        f" set and does not count. {_by(found)}"
+    )
+    yield from ["", f"| forget set | model | {' | '.join(heads)} | CPU / retraining | verdict |"]
+    yield "|---" * (len(heads) + 4) + "|"
+    for row in rows:
+        yield _edit_line(row, heads)
+
+
+def _edit_line(row: Mapping[str, Any], heads: Sequence[str]) -> str:
+    if "gaps" not in row:
+        return (
+            f"| {row['forget_set']} | {row['model']} |{' |' * (len(heads) + 1)} {row['because']} |"
+        )
+    cells = [_gap_cell(row["gaps"][head], head in UTILITY) for head in heads]
+    told = " | ".join((*cells, f"{row['share_of_retraining']:.2f}", SHORT[row["verdict"]]))
+    return f"| {row['forget_set']} | {row['model']} | {told} |"
+
+
+UTILITY = ("retain accuracy", "test accuracy")
+
+
+def _gap_cell(gap: Mapping[str, Any], utility: bool) -> str:
+    """Value and retrained mean; struck by a dash where the metric does not count."""
+    said = f"{gap['value']:.3f} ({gap['retrained']:.3f})"
+    return said if gap["power"] or utility else f"{said} -"
+
+
 def _measured(size: str, system: str) -> Iterator[str]:
     found = results(f"accuracy_{size}")
     cpu = {"s3t_b3": "s3t", "sisa": "sisa", "plain_lora": "plain"}
@@ -322,6 +365,18 @@ PAGES: dict[str, dict[str, Maker]] = {
     "docs/reference/settings.md": {"settings": settings_block},
     "docs/reference/errors.md": {"errors": errors_block},
     "docs/reference/python.md": {"python": python_block, "more": more_block},
+}
+
+
+EDITS = sorted(
+    {n for n in Registry("rescind.methods").names() if "/" not in n} - {"s3t", "sisa", "retrain"}
+)
+PAGES |= {
+    f"docs/methods/{name}.md": {
+        "source": partial(method_block, name),
+        "measured": partial(edits_block, name),
+    }
+    for name in EDITS
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from rescind.core.errors import BadParameter, MissingExtra, UnknownPlugin
 from rescind.core.protocols import Unlearner
 from rescind.registry import Registry
 
-OURS = ["retrain", "s3t", "sisa"]
+PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+OURS = sorted(PYPROJECT["project"]["entry-points"]["rescind.methods"])
 PLUGIN = """
 from __future__ import annotations
 from dataclasses import dataclass

@@ -11,9 +11,9 @@ import pytest
 import tiny_workspace
 
 from rescind.core.run import Recipe
-from rescind.serving import ensemble
 from rescind.testing.tiny import tiny_encoder
-from rescind.training import encoder as encoders
+from rescind.training import models
+from rescind.training.encoder import StagedModel
 from rescind.workspace import Workspace
 
 Make = Callable[..., Workspace]
@@ -70,13 +70,12 @@ def ws(make: Make) -> Workspace:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load the frozen base once and wait for no disk; a kill of a process loses no written byte."""
     monkeypatch.setattr(os, "fsync", lambda number: None)
-    monkeypatch.setattr(encoders, "StagedModel", _loaded_once)
-    monkeypatch.setattr(ensemble, "StagedModel", _loaded_once)
+    monkeypatch.setattr(models, "StagedModel", _loaded_once)
 
 
-_REAL = encoders.StagedModel
+_REAL = StagedModel
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded_once(recipe: Recipe) -> encoders.StagedModel:
+def _loaded_once(recipe: Recipe) -> StagedModel:
     return _REAL(recipe)

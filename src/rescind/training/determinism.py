@@ -13,7 +13,7 @@ from rescind.core.canonical import digest
 from rescind.core.errors import DamagedArtifact
 from rescind.core.run import Environment, Run
 from rescind.core.task import Task
-from rescind.training.pretrained import base_digest
+from rescind.training.pretrained import base_digest, is_adapted
 
 
 def settle(threads: int = 1) -> None:
@@ -53,9 +53,9 @@ def check_encoder(run: Run) -> None:
         DamagedArtifact: the files of the encoder are not what they were.
     """
     if base_digest(run.recipe.task) != run.environment.encoder:
+        base = "pretrained encoder" if is_adapted(run.recipe.task) else "code of the module"
         raise DamagedArtifact(
-            "The pretrained encoder, or the code of the module, is not the one that this model was"
-            " trained on.",
+            f"The {base} is not the one that this model was trained on.",
             "Its files have changed, and the weights fit no other base.",
             "Put the old files back, or train in a new workspace.",
         )

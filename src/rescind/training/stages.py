@@ -40,9 +40,10 @@ def cell_data(model: TrainedModel, rows: Sequence[Row], cached: bytes | None = N
     if not rows:
         return CellData({}, torch.zeros(0, dtype=torch.long))
     activations = model.activations(rows) if cached is None else from_bytes(cached)
-    if len(activations["hidden"]) != len(rows):
+    held = len(next(iter(activations.values())))
+    if held != len(rows):
         raise BadData(
-            f"The cached activations hold {len(activations['hidden'])} rows, the cell {len(rows)}.",
+            f"The cached activations hold {held} rows, the cell {len(rows)}.",
             "They were made from other records.",
             "Destroy the cache of this cell and try again.",
         )
