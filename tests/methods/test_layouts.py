@@ -11,7 +11,7 @@ from rescind.core.dataset import Record, Source, Split
 from rescind.core.errors import BadParameter
 from rescind.core.guarantee import Exact
 from rescind.core.partition import Cell, Partition
-from rescind.core.protocols import Planner, Unlearner, Withdrawer
+from rescind.core.protocols import Editable, Planner, Unlearner, Withdrawer
 from rescind.core.run import Environment, Order, Recipe, Run, Snapshot
 from rescind.core.version import selection
 from rescind.methods.retrain import Retrain
@@ -59,6 +59,12 @@ class Handle:
         assert records is None
         self.asked = tuple(orders)
         return snapshots(orders, mark="new ")
+
+    def load(self, part: Snapshot) -> Editable:
+        raise NotImplementedError
+
+    def save(self, part: Snapshot, edited: Editable) -> Snapshot:
+        raise NotImplementedError
 
 
 def test_s3t_goes_down_from_the_top_with_blocks_of_its_own() -> None:

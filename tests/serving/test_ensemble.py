@@ -76,6 +76,7 @@ def test_lower_blocks_run_once_however_many_parts(
         def count(*_: object, block: int = block) -> None:
             runs[block] += 1
 
+        assert isinstance(ensemble.model, StagedModel)
         handles.append(ensemble.model.blocks.modules[block].register_forward_pre_hook(count))
     ensemble.predict(ROWS[:8], [(state, 1.0) for state in states])
     for handle in handles:
