@@ -129,8 +129,8 @@ def advantage(members: Tensor, non_members: Tensor) -> float:
 def true_positive_rate(members: Tensor, non_members: Tensor, false_positive_rate: float) -> float:
     """Largest share of members found where at most that share of non-members is, in [0, 1].
 
-    Carlini et al. 2022 (arXiv 2112.03570): an attack that is right about few records, and surely, has an
-    AUC near 0.5 and still harms them.
+    Carlini et al. 2022 (arXiv 2112.03570): an attack that is right about few records, and surely,
+    has an AUC near 0.5 and still harms them.
 
     Args:
         members: scores (n,) of forgotten records.
