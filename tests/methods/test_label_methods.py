@@ -91,6 +91,18 @@ def test_one_batch_steps_on_the_drawn_labels_of_the_epoch() -> None:
     assert torch.allclose(weight, wanted, atol=1e-5)
 
 
+def test_each_epoch_has_labels_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, asked, plain = mixed_work(), [], RandomLabel.labels
+
+    def labels(self: RandomLabel, work: Work, epoch: int) -> torch.Tensor:
+        asked.append(epoch)
+        return plain(self, work, epoch)
+
+    monkeypatch.setattr(RandomLabel, "labels", labels)
+    RandomLabel(epochs=3).change(work)
+    assert asked == [0, 1, 2]
+
+
 def test_without_the_retain_set_an_epoch_goes_over_the_forget_set() -> None:
     found = {}
     for with_retain in (True, False):
