@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 def zrf(unlearned: Tensor, incompetent: Tensor) -> float:
     """1 minus the mean Jensen-Shannon divergence, from 1 - log 2 = 0.307 to 1.
 
-    The divergence is in nats. The published code (github.com/vikram2000b/bad-teaching-unlearning,
-    read) averages over examples and classes rather than over examples, and swaps the arguments of
-    its KL, so that it gives values nearer to 1, which cannot be compared with these.
+    The divergence is in nats. The code in circulation (copied from
+    github.com/vikram2000b/bad-teaching-unlearning) averages over examples and classes rather than
+    over examples, and swaps the arguments of its KL: its values lie nearer to 1 the more classes
+    there are, and cannot be compared with these.
 
     Args:
         unlearned: logits (n, classes) on the forget set.
