@@ -23,7 +23,7 @@ def cloud_batch() -> dict[str, Tensor]:
     return {"array": CENTRES[labels] + noise, "labels": labels}
 
 
-def cloud_model() -> WholeModel:
+def cloud_model(steps: int = 60) -> WholeModel:
     """Fitted to all points; what may change requires gradients, as what a handle loads."""
     arguments = {"inputs": 4, "outputs": 3, "hidden": (16,)}
     task = Classification("rescind.training.zoo:mlp", NAMES, (4,), arguments)
@@ -31,7 +31,7 @@ def cloud_model() -> WholeModel:
     model.module.requires_grad_(True)
     batch = cloud_batch()
     optimizer = torch.optim.Adam(model.module.parameters(), lr=2e-2)
-    for _ in range(60):
+    for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
         model.task.loss(model.outputs(batch), batch).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -39,9 +39,9 @@ def cloud_model() -> WholeModel:
     return model
 
 
-def cloud_work(*, one_class: bool = True) -> Work:
+def cloud_work(*, one_class: bool = True, steps: int = 60) -> Work:
     """To be forgotten: all that is red, or every tenth row, of all colours."""
-    model, batch = cloud_model(), cloud_batch()
+    model, batch = cloud_model(steps), cloud_batch()
     gone = batch["labels"] == 0 if one_class else torch.arange(60) % 10 == 0
     forget, retain = ({k: t[part] for k, t in batch.items()} for part in (gone, ~gone))
     return Work(model, frozen_copy(model), forget, retain)
