@@ -149,6 +149,7 @@ def test_seven_of_a_hundred_is_a_rate_of_seven_percent() -> None:
     assert true_positive_rate(torch.tensor([93.0]), outside, 0.07) == 1
     assert true_positive_rate(torch.tensor([92.5]), outside, 0.07) == 1
     assert true_positive_rate(torch.tensor([92.0]), outside, 0.07) == 0
+    assert true_positive_rate(torch.tensor([90.0]), outside, 1 - 0.9) == 1
 
 
 def test_scores_without_information_have_the_stated_advantage_by_chance() -> None:

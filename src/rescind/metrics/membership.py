@@ -123,7 +123,7 @@ def advantage(members: Tensor, non_members: Tensor) -> float:
     inside, outside = _sorted_scores(members, non_members)
     thresholds = torch.cat([inside, outside])
     gaps = _share_from(inside, thresholds) - _share_from(outside, thresholds)
-    return max(float(gaps.max()), 0.0)  # 0 is the threshold above all scores
+    return float(gaps.max())  # at least 0: all scores reach the lowest threshold
 
 
 def true_positive_rate(members: Tensor, non_members: Tensor, false_positive_rate: float) -> float:
@@ -146,7 +146,7 @@ def true_positive_rate(members: Tensor, non_members: Tensor, false_positive_rate
     inside, outside = _sorted_scores(members, non_members)
     _refuse_rate(false_positive_rate, len(outside))
     thresholds = torch.cat([inside, outside])
-    # a rate such as 0.07 times 100 is 7.000000000000001: what is meant is 7 of 100
+    # a rate such as 1 - 0.9 is a little below the 10 of 100 that are meant
     low = _share_from(outside, thresholds) <= false_positive_rate * (1 + 1e-12)
     return float((_share_from(inside, thresholds) * low).max())
 
