@@ -51,6 +51,13 @@ def test_it_is_that_of_a_loop(smoothing: Smoothing, m: int, r: int, shift: float
     assert found.models == (m, r)
 
 
+def test_a_margin_on_an_edge_is_in_the_bin_above() -> None:
+    u, o = ((10 * draw(15, 30, seed)).round().clamp(0, 20) for seed in (0, 1))
+    u[0], o[0] = 0.0, 20.0  # bins are one wide
+    slow = [slow_klom(a, b, "counts") for a, b in zip(u.T.tolist(), o.T.tolist(), strict=True)]
+    assert klom(u, o).each.tolist() == pytest.approx(slow, rel=1e-10)
+
+
 def test_quantiles_are_those_over_the_examples() -> None:
     found = klom(draw(10, 101, 0), draw(10, 101, 1))
     ordered = sorted(found.each.tolist())

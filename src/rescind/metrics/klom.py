@@ -90,8 +90,8 @@ def _edges(u: Tensor, o: Tensor) -> Tensor:
     both = torch.cat([u, o])
     low, high = both.amin(0), both.amax(0)
     width = torch.where(high > low, high - low, torch.ones_like(low))
-    steps = torch.arange(1, BINS, dtype=u.dtype, device=u.device) / BINS
-    return low[:, None] + width[:, None] * steps
+    steps = torch.arange(1, BINS, dtype=u.dtype, device=u.device)
+    return low[:, None] + width[:, None] * steps / BINS
 
 
 def _counts(margins: Tensor, edges: Tensor) -> Tensor:
