@@ -88,6 +88,12 @@ def test_a_small_case_by_hand() -> None:
     assert squared_calibration_error(logits, labels, 2) == pytest.approx(expected)
 
 
+def test_bins_of_equal_width_hold_their_right_end() -> None:
+    logits = torch.tensor([[0.5, 0.5], [0.6, 0.4]]).double().log()
+    labels = torch.tensor([0, 1])
+    assert calibration_error(logits, labels, 2, "width") == pytest.approx(0.5 * 0.5 + 0.5 * 0.6)
+
+
 @pytest.mark.parametrize("bins", [1, 4, 9])
 def test_the_squared_error_is_that_of_a_loop(bins: int) -> None:
     logits, labels = draw(60, seed=3)
