@@ -10,7 +10,7 @@ median counts.
 2. k-NN (k = 5, cosine) of 10,000 queries against 100,000 references of width 512 beside the bare
    product in the same blocks; the peak memory is that of a process of its own.
 3. The peak memory of a process that streams CKA over a million examples of width 2048, and of one
-   that stops after 16 batches.
+   that stops after 16 batches; and of one that makes the same million and compares nothing.
 
 Beside them, where they are installed: ckatorch (https://pypi.org/project/ckatorch) for CKA and
 scikit-learn's KNeighborsClassifier. Give ckatorch by PYTHONPATH; rescind does not need it.
@@ -25,7 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,6 +46,9 @@ BATCH, WIDE = 512, 2048
 QUERIES, REFERENCES, WIDTH, CLASSES = 10_000, 100_000, 512, 100
 FEW, MANY = 16, 1954  # batches of 512; the second is a million examples
 CKA_LIMIT, KNN_LIMIT, MEMORY_LIMIT_MB = 2.0, 2.0, 1000.0
+# four pairs of batches, 0.2 % of the features: where the allocator puts a batch moves the peak by
+# up to two pairs, once and with or without CKA
+GROWTH_LIMIT_MB = 32.0
 
 
 def main() -> int:
@@ -69,7 +72,7 @@ def main() -> int:
         max(found[kind]["ratio"] for kind in ("cka_kernels", "cka_covariances")) <= CKA_LIMIT
         and found["knn"]["ratio"] <= KNN_LIMIT
         and found["knn"]["peak_mb"] < MEMORY_LIMIT_MB
-        and found["streaming"]["grown_mb"] < 1.0
+        and found["streaming"]["grown_mb"] < GROWTH_LIMIT_MB
     )
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
@@ -189,23 +192,30 @@ def knn() -> dict[str, Any]:
 
 
 def streaming() -> dict[str, Any]:
-    """Peak memory after few and after many batches."""
-    few, many = child("few"), child("many")
+    """Peak memory after few and after many batches, and after many that are only made."""
+    few, many, made = child("few"), child("many"), child("made")
     return {
         "width": WIDE,
         "batch": BATCH,
         "examples": {"few": FEW * BATCH, "many": MANY * BATCH},
-        "peak_mb": {"few": few, "many": many},
+        "features_mb": MANY * BATCH * 2 * WIDE * 4 // 2**20,
+        "peak_mb": {"few": few, "many": many, "many_without_cka": made},
         "grown_mb": round(many - few, 1),
+        "limit_mb": GROWTH_LIMIT_MB,
     }
 
 
-def stream(batches: int) -> None:
-    """CKA over pairs of fresh batches that share half of their width."""
-    found = LinearCka()
+def pairs(batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Fresh features of two models that share half of their width."""
     for i in range(batches):
         x = gaussian(BATCH, WIDE, i)
-        y = torch.cat([x[:, : WIDE // 2], gaussian(BATCH, WIDE // 2, MANY + i)], 1)
+        yield x, torch.cat([x[:, : WIDE // 2], gaussian(BATCH, WIDE // 2, MANY + i)], 1)
+
+
+def stream(batches: int) -> None:
+    """CKA over all of them."""
+    found = LinearCka()
+    for x, y in pairs(batches):
         found.add(x, y)
     if found.examples != batches * BATCH or not 0.45 < found.value() < 0.55:
         raise SystemExit(f"CKA of {found.examples} examples is {found.value()}, expected 0.5")
@@ -217,6 +227,7 @@ CHILDREN: dict[str, Callable[[], object]] = {
     "scikit_learn": lambda: scikit_learn(*clouds()),
     "few": lambda: stream(FEW),
     "many": lambda: stream(MANY),
+    "made": lambda: [None for _ in pairs(MANY)],
 }
 
 
