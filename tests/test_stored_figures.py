@@ -87,3 +87,31 @@ def test_the_simulation_meets_the_theory_within_its_error() -> None:
     compared = found["against_exact"]
     assert (compared["compared"], compared["largest_z"] < 4) == (245, True)
     assert compared["beyond_2_standard_errors"] <= 22
+
+
+def test_no_control_passes_and_features_tell_what_outputs_do_not() -> None:
+    """What docs/concepts/judging.md says of the comparison of edits."""
+    found = stored("methods")
+    rows = {(r["forget_set"], r["model"]): r for r in found["rows"]}
+    judged = {at: r for at, r in rows.items() if r["verdict"] != "refused"}
+    assert (found["references"], found["seeds"]) == (8, 3)
+    assert {at[1] for at, r in judged.items() if r["unchanged"]} == {"original (no-op)"}
+    assert {r["verdict"] for r in judged.values()} == {"not_admissible"}
+    assert {r["rejection_rate_of_retrained"] for r in judged.values()} == {0.0}
+    cka = "forget CKA to retrained"
+    for model, value in (("eu_k", 0.58), ("simnpo", 0.77)):
+        gaps = rows["class shirt", model]["gaps"]
+        assert [name for name, gap in gaps.items() if not gap["equivalent"]] == [cka]
+        assert gaps[cka]["value"] == pytest.approx(value, abs=0.005)
+    assert not any(r["gaps"][cka]["power"] for at, r in judged.items() if at[0] == "random tenth")
+
+
+def test_representations_cost_little_more_than_their_matrix_products() -> None:
+    found = stored("representations")
+    for name in ("cka_kernels", "cka_covariances"):
+        assert found[name]["ratio"] <= found[name]["limit"] == 2
+        assert abs(found[name]["cka_of_independent_features"]) < 0.01
+    assert found["cka_kernels"]["biased_cka_of_the_same"] > 0.79
+    assert found["knn"]["peak_mb"] < found["knn"]["peak_limit_mb"] <= 1000
+    assert found["streaming"]["examples"]["many"] >= 1_000_000
+    assert found["streaming"]["grown_mb"] <= found["streaming"]["limit_mb"]
