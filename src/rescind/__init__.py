@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rescind.methods.s3t import S3T
     from rescind.methods.sisa import Sisa
     from rescind.proofs.verifier import verify
+    from rescind.training.modules import CausalLM, Classification, Regression
     from rescind.training.tasks import TextClassification
     from rescind.workspace import Ask, Workspace
     from rescind.workspace import open_workspace as open  # noqa: A004 rescind.open(folder)
@@ -34,6 +35,9 @@ __all__ = [  # noqa: RUF022 in the order a reader meets them
     "AdamW",
     "Partition",
     "TextClassification",
+    "Classification",
+    "Regression",
+    "CausalLM",
     "Run",
     "Snapshot",
     "Request",
@@ -59,6 +63,9 @@ _WHERE: dict[str, str] = {
     "AdamW": "rescind.core.run:AdamW",
     "Partition": "rescind.core.partition:Partition",
     "TextClassification": "rescind.training.tasks:TextClassification",
+    "Classification": "rescind.training.modules:Classification",
+    "Regression": "rescind.training.modules:Regression",
+    "CausalLM": "rescind.training.modules:CausalLM",
     "Run": "rescind.core.run:Run",
     "Snapshot": "rescind.core.run:Snapshot",
     "Request": "rescind.core.request:Request",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from tiny_workspace import new_workspace
 
 from rescind import state
-from rescind.core.errors import DamagedArtifact, Diverged, Refused, UnsupportedModel
+from rescind.core.dataset import Split
+from rescind.core.errors import DamagedArtifact, Diverged, NoOp, Refused, UnsupportedModel
 from rescind.core.partition import Partition
-from rescind.core.run import AdamW, Recipe
+from rescind.core.protocols import ModelHandle, Unlearned
+from rescind.core.run import AdamW, Recipe, Run
 from rescind.core.task import Task
+from rescind.methods.base import ANY, edit
 from rescind.methods.finetune import FineTune
 from rescind.methods.negative_gradient import NegativeGradient
 from rescind.proofs.reading import read_statement
@@ -54,6 +57,14 @@ CASES: dict[str, tuple[Task, list[dict[str, object]]]] = {
         texts(),
     ),
 }
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """A cheat: it loads the part and saves it as it was."""
+
+    def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
+        return edit(model, split, run, ANY, lambda work: None)
 
 
 def trained(folder: Path, target: str, method: str = "finetune", shards: int = 1) -> Workspace:
@@ -140,6 +151,26 @@ def test_an_edit_that_diverges_leaves_the_last_good_model(tmp_path: Path) -> Non
     assert state.request(workspace.backends, request.id).status == "failed"
     workspace.process(request.id, method=FineTune())
     assert state.request(workspace.backends, request.id).status == "closed"
+
+
+@pytest.mark.parametrize("method", ["negative_gradient", "ssd", "influence"])
+def test_a_test_record_goes_without_an_edit(tmp_path: Path, method: str) -> None:
+    """The weights never used it; a forget set without a row must not send a loop round for ever."""
+    workspace = trained(tmp_path, "classes", method)
+    served = state.parts(workspace.backends)
+    key = next(e.key for e in state.allowed(workspace.backends) if e.cell == "test")
+    request = workspace.request(Ask(keys=(key,), near="keep"))
+    said = read_statement(workspace.process(request.id).payload)
+    assert (said.unchanged, said.guarantee.kind) == ("test_only", "empirical")
+    assert state.parts(workspace.backends) == served
+    assert workspace.remaining() == {}
+
+
+def test_the_original_under_a_new_name_is_no_edit(tmp_path: Path) -> None:
+    workspace = trained(tmp_path, "classes")
+    request = workspace.request(Ask(keys=(trained_key(workspace),), near="keep"))
+    with pytest.raises(NoOp, match="copies of snapshots"):
+        workspace.process(request.id, method=Untouched())
 
 
 def test_forgetting_everything_is_no_edit(tmp_path: Path) -> None:

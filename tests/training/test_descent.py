@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from rescind.core.errors import Diverged
+from rescind.core.errors import BadData, Diverged
 from rescind.core.run import Recipe
 from rescind.training.descent import descend, pairs, parameters, renew_statistics
 from rescind.training.modules import Classification
@@ -38,6 +38,12 @@ def test_an_epoch_sees_every_row_of_one_set_once(over: str) -> None:
     )
     other = torch.cat([f["labels"] for f, _ in pairs(sets["forget"], sets["retain"], over, 3, 6)])
     assert other.tolist() != torch.cat([f["labels"] for f, _ in found]).tolist()
+
+
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0)])
+def test_an_empty_set_is_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(BadData, match="both"):
+        next(pairs(tensors(sizes[0]), tensors(sizes[1]), "retain", 2, 0))
 
 
 def test_a_nan_stops_before_its_step() -> None:

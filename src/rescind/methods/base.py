@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ANY: frozenset[Target] = frozenset({"classes", "numbers", "tokens"})
+NOT_TRAINED = "nothing was edited: the model was not trained on the records"
 CLASSES: frozenset[Target] = frozenset({"classes"})
 
 
@@ -54,6 +55,8 @@ def edit(
     from rescind.training.descent import frozen_copy, renew_statistics
 
     _check(model, split, run, serves)
+    if not len(split.forget):  # only test records are to go: no weight has used them
+        return Unlearned(model.parts, Empirical(NOT_TRAINED), from_scratch=False)
     part = model.parts[0]
     edited = model.load(part)
     forget, retain = (edited.inputs(_rows(half)) for half in (split.forget, split.retain))

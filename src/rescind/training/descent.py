@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from rescind.core.errors import Diverged
+from rescind.core.errors import BadData, Diverged
 from rescind.core.protocols import Editable
 
 Batch = dict[str, Tensor]
@@ -43,7 +43,16 @@ def pairs(
     """One epoch over ``"forget"`` or ``"retain"``, each batch beside one of the other set.
 
     The other set is gone through again, in a new order, as often as it takes.
+
+    Raises:
+        BadData: one of the sets is empty.
     """
+    if not rows(forget) or not rows(retain):
+        raise BadData(
+            f"There are {rows(forget)} rows to forget and {rows(retain)} to retain.",
+            "Each step takes a batch of both.",
+            "Give at least one row of each.",
+        )
     generator = torch.Generator().manual_seed(seed)
     lead, other = (forget, retain) if over == "forget" else (retain, forget)
     beside = _forever(other, size, generator)
