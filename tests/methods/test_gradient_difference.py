@@ -35,7 +35,7 @@ def test_the_divergence_is_that_of_the_original_from_the_model(task: Task) -> No
         places = [t - 1 for t in range(1, label.numel()) if label[t] >= 0] if label.dim() else [...]
         each = [(before[i][t].softmax(-1), after[i][t].softmax(-1)) for t in places]
         rows.append(sum(float((p * (p / q).log()).sum()) for p, q in each) / len(each))
-    wanted = 2.0 * sum(rows) / len(rows) - float(loss_of(work.model, work.forget))
+    wanted = 2.0 * sum(rows) / len(rows) - loss_of(work.model, work.forget).detach().item()
     assert sum(rows) > 0.1
     assert float(found) == pytest.approx(wanted, rel=1e-4)
 
