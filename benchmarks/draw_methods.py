@@ -50,7 +50,7 @@ def main() -> None:
     figure, axes = plt.subplots(1, len(names), figsize=(7 * len(names), 5.5))
     for one, name in zip(axes, names, strict=True):
         panel(one, [row for row in found["rows"] if row["forget_set"] == name], margins)
-    figure.suptitle(f"{found['what']} Box: the same as retrained, by the margins fixed before.")
+    figure.suptitle(f"{found['what']} Box: the same as retrained, by the stored margins.")
     figure.tight_layout()
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, dpi=110)

@@ -63,6 +63,9 @@ def test_a_nan_stops_before_its_step() -> None:
 def test_statistics_are_those_of_the_retain_set() -> None:
     found = model()
     images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    found.module.train()
+    found.module(3 * images + 1)  # what was seen before must leave no trace
+    found.module.eval()
     renew_statistics(found, {"array": images, "labels": torch.zeros(40, dtype=torch.long)}, size=40)
     stem = found.module[0](images)  # type: ignore[index]
     assert torch.allclose(found.module[1].running_mean, stem.mean(dim=(0, 2, 3)), atol=1e-5)  # type: ignore[index]
