@@ -1,0 +1,1 @@
+"""Benchmarks: real data, a recipe, forget sets, every method beside its controls."""
