@@ -27,6 +27,7 @@ from rescind.core.evidence import Measurement, Proof
 from rescind.core.guarantee import Certified, Empirical, Exact, Guarantee
 from rescind.core.partition import Cell, Partition
 from rescind.core.run import AdamW, Lora, Recipe, Run
+from rescind.core.search import Range
 from rescind.core.version import ModelVersion
 
 # why a record is not rebuilt by ``build`` alone
@@ -61,6 +62,9 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
         st.floats(0, 1e9, exclude_min=True),
         st.floats(0, 1, exclude_max=True),
         st.lists(st.text("abc.", min_size=1), min_size=1, max_size=2).map(tuple),
+    ),
+    Range: st.builds(
+        Range, st.floats(0.1, 1), st.floats(2, 9), st.sampled_from(["linear", "log", "whole"])
     ),
 }
 
@@ -286,3 +290,33 @@ def test_a_nested_record_must_be_a_mapping() -> None:
         canonical.build(Recipe, {"task": AnyTask(), "adapter": "lora"})
     with pytest.raises(BadParameter, match="kind is 'zero'"):
         canonical.build(Proof, {"kind": "zero", "outcome": "identical"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    cells: Mapping[str, Cell]
+    shares: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    free: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+def test_records_in_a_mapping_are_read_back_as_records() -> None:
+    named = Named({"a": Cell(1, 2)}, {"b": 1.0, "c": None}, {"d": [1, "x"]})
+    again = canonical.build(Named, json.loads(canonical.dumps(named)))
+    assert again == named
+    assert canonical.build(Named, {"cells": {"a": Cell(1, 2)}}).cells == named.cells
+    share = canonical.build(Named, {"cells": {}, "shares": {"b": 1}}).shares["b"]
+    assert type(share) is float
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"cells": {"a": {"shard": 1, "slice": "2"}}}, "slice is '2'"),
+        ({"cells": {"a": {"shard": 1}}}, "Cell lacks slice"),
+        ({"cells": {"a": 3}}, r"cells\['a'\] is 3"),
+        ({"cells": {}, "shares": {"b": "much"}}, r"shares\['b'\] is 'much'"),
+    ],
+)
+def test_a_value_in_a_mapping_is_checked_and_named(data: Any, message: str) -> None:
+    with pytest.raises(BadParameter, match=message):
+        canonical.build(Named, data)

@@ -131,7 +131,8 @@ def _value(hint: Any, item: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return item if isinstance(item, hint) else build(hint, _mapping(item, name))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _mapping(item, name)
+        pairs = _mapping(item, name).items()
+        return {key: _value(args[1], value, f"{name}[{key!r}]") for key, value in pairs}
     return _scalar(hint, item, name)
 
 
