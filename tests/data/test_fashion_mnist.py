@@ -15,7 +15,7 @@ from rescind.data import fashion_mnist
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three images: the first byte of each is its number."""
-    monkeypatch.setattr(fashion_mnist, "FOLDER", tmp_path)
+    monkeypatch.setattr(fashion_mnist, "FOLDERS", (tmp_path / "debian", tmp_path))
     monkeypatch.setattr(fashion_mnist, "FILES", {"train": ("train", 3)})
     pixels = b"".join(bytes([i]) + bytes(783) for i in range(3))
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(16) + pixels))
@@ -28,6 +28,18 @@ def test_images_and_names_of_labels(folder: Path) -> None:
     assert [row["label"] for row in rows] == ["t-shirt", "shirt", "sandal"]
     assert [base64.b64decode(row["array"])[0] for row in rows] == [0, 1, 2]
     assert fashion_mnist.load("train", 2) == rows[:2]
+
+
+def test_the_package_of_the_system_comes_first(folder: Path) -> None:
+    (folder / "debian").mkdir()
+    name = "train-labels-idx1-ubyte.gz"
+    (folder / "debian" / name).write_bytes(gzip.compress(bytes(8) + b"\1\1\1"))
+    assert [row["label"] for row in fashion_mnist.load("train")] == ["trouser"] * 3
+
+
+def test_the_real_images_are_there() -> None:
+    labels = [row["label"] for row in fashion_mnist.load("test")]
+    assert [labels.count(name) for name in fashion_mnist.CLASSES] == [1_000] * 10
 
 
 def test_a_missing_package_is_named(folder: Path) -> None:

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import base64
 import gzip
+import sys
 from pathlib import Path
 from typing import Any
 
 from rescind.core.errors import BadData, MissingExtra
 
-FOLDER = Path("/usr/share/datasets/fashion-mnist")
+PLACE = "share/datasets/fashion-mnist"
+# where Debian puts them, and where `make test` does without root
+FOLDERS = (Path("/usr") / PLACE, Path(sys.prefix) / PLACE)
 CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
 )  # fmt: skip
@@ -43,12 +46,13 @@ def load(part: str = "train", count: int | None = None) -> list[dict[str, Any]]:
 
 
 def _read(name: str, header: int, length: int) -> bytes:
-    path = FOLDER / name
-    if not path.is_file():
+    path = next((p for folder in FOLDERS if (p := folder / name).is_file()), None)
+    if path is None:
         raise MissingExtra(
-            f"{path} is not there.",
+            f"{name} is in none of {', '.join(map(str, FOLDERS))}.",
             "Fashion-MNIST comes with a package of Debian.",
-            "apt-get install dataset-fashion-mnist",
+            "Type: sudo apt-get install dataset-fashion-mnist. Where there is no apt, put the four"
+            f" files of github.com/zalandoresearch/fashion-mnist into {FOLDERS[-1]}.",
         )
     data = gzip.decompress(path.read_bytes())[header:]
     if len(data) != length:
