@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import exp, floor, isfinite, log
 from typing import Any, Literal
 
 from rescind.core.errors import BadParameter
 
 BUDGET = 8  # trials a method: more would favour whoever has more parameters
+DIGITS = 3  # of a searched number that is not whole: it is read and typed again by people
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,25 @@ class Range:
             problems.append(f"it goes from {self.low} to {self.high}")
         if self.scale == "log" and not self.low > 0:
             problems.append("a logarithm needs values above 0")
+        if not all(map(isfinite, (self.low, self.high))):
+            problems.append("both ends must be finite")
+        elif self.scale == "whole" and not self.low % 1 == self.high % 1 == 0:
+            problems.append("whole numbers need whole ends")
         if problems:
             raise BadParameter(f"The range cannot be searched: {'; '.join(problems)}.")
+
+    def at(self, share: float) -> float:
+        """The value at a share in [0, 1] of the way from ``low`` to ``high``, on the scale.
+
+        Equal shares go to each whole number; others have three significant digits, or are an end.
+        """
+        if self.scale == "whole":
+            return int(min(self.low + floor(share * (self.high - self.low + 1)), self.high))
+        if self.scale == "log":
+            value = exp(log(self.low) + share * (log(self.high) - log(self.low)))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
 
 @dataclass(frozen=True, slots=True)

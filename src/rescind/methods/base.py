@@ -6,7 +6,7 @@ as one part. Sharded models have exact methods that are cheaper.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,6 +15,7 @@ from rescind.core.errors import BadParameter, Refused, UnsupportedModel
 from rescind.core.guarantee import Empirical
 from rescind.core.protocols import Editable, ModelHandle, Unlearned
 from rescind.core.run import Order, Recipe, Run
+from rescind.core.search import Range
 from rescind.core.task import Target
 from rescind.methods.retrain import Retrain
 
@@ -107,6 +108,12 @@ class LossUnlearner:
 
     serves: ClassVar[frozenset[Target]] = ANY
     over: ClassVar[str] = "retain"
+    # github.com/OPTML-Group/Unlearn-WorstCase (issue 1) searches 1e-4 to 1e-1 with SGD over ten
+    # epochs. Adam's steps do not shrink with the gradient, hence 1e-2; five epochs for the cost.
+    searched: ClassVar[Mapping[str, Range]] = {
+        "lr": Range(1e-4, 1e-2, "log"),
+        "epochs": Range(1, 5, "whole"),
+    }
 
     def __post_init__(self) -> None:
         if not self.lr > 0.0 or self.epochs < 1 or self.batch_size < 1 or self.seed < 0:

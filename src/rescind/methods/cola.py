@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.errors import BadParameter, UnsupportedModel
+from rescind.core.search import Range
 from rescind.core.task import Target
 from rescind.methods.base import CLASSES, LossUnlearner, Work
 
@@ -29,6 +31,12 @@ class Cola(LossUnlearner):
     temperature: float = 0.1
 
     serves: ClassVar[frozenset[Target]] = CLASSES
+    # ours: round 0.1, the temperature of supervised contrastive learning (2004.11362)
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LossUnlearner.searched,
+        "collapse_epochs": Range(1, 3, "whole"),
+        "temperature": Range(0.05, 0.5, "log"),
+    }
 
     def __post_init__(self) -> None:
         LossUnlearner.__post_init__(self)

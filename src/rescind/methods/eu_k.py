@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
+from rescind.core.search import Range
 from rescind.methods.base import Work
 from rescind.methods.last_layers import LastLayers, last_layers, reinitialise
 
@@ -19,6 +22,13 @@ class EUk(LastLayers):
 
     lr: float = 1e-2
     epochs: int = 10
+
+    # ours: what is drawn anew needs larger and more steps than what is only moved
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LastLayers.searched,
+        "lr": Range(1e-3, 1e-1, "log"),
+        "epochs": Range(5, 15, "whole"),
+    }
 
     def change(self, work: Work) -> None:
         """Draw anew, then all epochs. Raises ``BadParameter`` for more layers than there are."""

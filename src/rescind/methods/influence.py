@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.dataset import Split
 from rescind.core.errors import BadParameter, Diverged
 from rescind.core.protocols import Editable, ModelHandle, Unlearned
 from rescind.core.run import Order, Recipe, Run
+from rescind.core.search import Range
 from rescind.methods.base import ANY, Work, edit
 from rescind.methods.retrain import Retrain
 
@@ -36,6 +37,12 @@ class Influence:
     samples: int = 256
     scale: float = 1.0
     seed: int = 0
+
+    # ours: a decade round the step of the theory, since the empirical Fisher is not the Hessian
+    searched: ClassVar[Mapping[str, Range]] = {
+        "damping": Range(1e-2, 1.0, "log"),
+        "scale": Range(0.1, 10.0, "log"),
+    }
 
     def __post_init__(self) -> None:
         if not self.damping > 0.0 or not self.scale > 0.0 or self.samples < 1 or self.seed < 0:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.errors import BadParameter
+from rescind.core.search import Range
 from rescind.methods.base import LossUnlearner, Work
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ class L1Sparse(LossUnlearner):
     """
 
     gamma: float = 5e-4
+
+    # ours: round 5e-4, the value of public code for this method
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LossUnlearner.searched,
+        "gamma": Range(1e-5, 5e-3, "log"),
+    }
 
     def __post_init__(self) -> None:
         LossUnlearner.__post_init__(self)

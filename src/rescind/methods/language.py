@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.errors import BadParameter
+from rescind.core.search import Range
 from rescind.core.task import Target
 from rescind.methods.base import LossUnlearner, Work
 
@@ -31,6 +33,13 @@ class LanguageUnlearner(LossUnlearner):
     lora_rank: int = 0
 
     over: ClassVar[str] = "forget"
+    # ours, round the ten epochs and the alpha of 1 of github.com/locuslab/open-unlearning
+    # (docs/repro.md); lora_rank says how much memory there is and is not searched
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LossUnlearner.searched,
+        "epochs": Range(3, 15, "whole"),
+        "alpha": Range(0.1, 10.0, "log"),
+    }
 
     def __post_init__(self) -> None:
         LossUnlearner.__post_init__(self)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.errors import BadParameter
+from rescind.core.search import Range
 from rescind.methods.base import LossUnlearner, Work
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ class LastLayers(LossUnlearner):
     """
 
     k: int = 1
+
+    # ours: github.com/OPTML-Group/Unlearn-WorstCase (issue 1) leaves k at 1; a normalisation counts
+    # as a layer here, so that three of them can be one block and the head
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LossUnlearner.searched,
+        "k": Range(1, 3, "whole"),
+    }
 
     def __post_init__(self) -> None:
         LossUnlearner.__post_init__(self)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.errors import BadParameter
+from rescind.core.search import Range
 from rescind.methods.base import LossUnlearner, Work
 
 if TYPE_CHECKING:
@@ -20,6 +22,12 @@ class NegativeGradient(LossUnlearner):
     """
 
     alpha: float = 0.95
+
+    # ours: the ascent has no floor, so that the descent keeps most of the weight
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LossUnlearner.searched,
+        "alpha": Range(0.8, 0.99),
+    }
 
     def __post_init__(self) -> None:
         LossUnlearner.__post_init__(self)

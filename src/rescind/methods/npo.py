@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from rescind.core.search import Range
 from rescind.core.task import Target
 from rescind.methods.base import Work
 from rescind.methods.language import (
@@ -33,6 +35,11 @@ class NPO(LanguageUnlearner):
     beta: float = 0.1
 
     serves: ClassVar[frozenset[Target]] = PROBABILITIES
+    # public code that searches on TOFU with open-unlearning tries 0.05, 0.1 and 0.5
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LanguageUnlearner.searched,
+        "beta": Range(0.05, 0.5, "log"),
+    }
 
     def __post_init__(self) -> None:
         LanguageUnlearner.__post_init__(self)

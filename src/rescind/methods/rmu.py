@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rescind.core.errors import BadParameter, UnsupportedModel
+from rescind.core.search import Range
 from rescind.methods.base import Work
 from rescind.methods.language import LanguageUnlearner
 
@@ -32,6 +33,14 @@ class RMU(LanguageUnlearner):
     alpha: float = 100.0
     c: float = 20.0
     layer: int = -2
+
+    # public code that searches on TOFU with open-unlearning tries 1, 10 and 100 for c; public
+    # settings of alpha for models of 7 billion parameters are 100 to 1200, the lower end is ours
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LanguageUnlearner.searched,
+        "alpha": Range(10.0, 1200.0, "log"),
+        "c": Range(1.0, 100.0, "log"),
+    }
 
     def __post_init__(self) -> None:
         LanguageUnlearner.__post_init__(self)

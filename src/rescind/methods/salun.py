@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.errors import BadParameter
+from rescind.core.search import Range
 from rescind.methods.base import Work
 from rescind.methods.random_label import RandomLabel
 
@@ -25,6 +27,12 @@ class SalUn(RandomLabel):
     """
 
     fraction: float = 0.5
+
+    # ours: from a narrow mask to none, which is the method of random labels
+    searched: ClassVar[Mapping[str, Range]] = {
+        **RandomLabel.searched,
+        "fraction": Range(0.1, 1.0),
+    }
 
     def __post_init__(self) -> None:
         RandomLabel.__post_init__(self)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.errors import BadParameter, Refused
+from rescind.core.search import Range
 from rescind.core.task import Target
 from rescind.methods.base import LossUnlearner, Work
 from rescind.methods.divergence import PROBABILITIES, divergence
@@ -40,6 +41,13 @@ class Scrub(LossUnlearner):
     rewind: bool = False
 
     serves: ClassVar[frozenset[Target]] = PROBABILITIES
+    # public copies of the authors' code take 0.5 and 0.001 for alpha, 2 and 3 for max_epochs, and
+    # leave gamma near 1: the ratio of the two weights is what matters
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LossUnlearner.searched,
+        "max_epochs": Range(1, 3, "whole"),
+        "alpha": Range(1e-3, 1.0, "log"),
+    }
 
     def __post_init__(self) -> None:
         LossUnlearner.__post_init__(self)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from rescind.core.search import Range
 from rescind.core.task import Target
 from rescind.methods.base import Work
 from rescind.methods.language import (
@@ -33,6 +35,11 @@ class SimNPO(LanguageUnlearner):
     gamma: float = 0.0
 
     serves: ClassVar[frozenset[Target]] = PROBABILITIES
+    # ours; gamma moves the same threshold as beta does, and stays
+    searched: ClassVar[Mapping[str, Range]] = {
+        **LanguageUnlearner.searched,
+        "beta": Range(1.0, 5.0),
+    }
 
     def __post_init__(self) -> None:
         LanguageUnlearner.__post_init__(self)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.dataset import Split
 from rescind.core.errors import BadParameter, Diverged, Refused
 from rescind.core.protocols import Editable, ModelHandle, Unlearned
 from rescind.core.run import Order, Recipe, Run
+from rescind.core.search import Range
 from rescind.methods.base import ANY, Work, edit
 from rescind.methods.retrain import Retrain
 
@@ -34,6 +36,13 @@ class SelectiveDampening:
     alpha: float = 5.0
     dampening: float = 1.0
     labels: bool = False
+
+    # ours: an alpha below 1 would choose weights that all records need more than the forget set
+    # does, and 10 is the paper's; a dampening of alpha or more shrinks nothing
+    searched: ClassVar[Mapping[str, Range]] = {
+        "alpha": Range(1.0, 10.0, "log"),
+        "dampening": Range(0.1, 2.0, "log"),
+    }
 
     def __post_init__(self) -> None:
         if not self.alpha > 0.0 or self.dampening < 0.0:
