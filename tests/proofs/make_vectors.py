@@ -270,11 +270,13 @@ def _mismeasured(exact: Statement) -> dict[str, Statement]:
 
 
 def _certified(retrain: Statement) -> dict[str, Statement]:
-    """The claim that is about numbers, beside the replay that carries it, and in empty words."""
+    """The claim that is about numbers, with and without a replay beside it, and in empty words."""
     claim = Certified(1.0, 1e-5, "the loss is convex")
     good = replace(retrain, guarantee=claim)
+    not_run = Proof("replay", "not_run", "the method claims no exactness")
     return {
         "golden_certified": good,
+        "golden_certified_without_a_replay": replace(good, proof=not_run),
         "certified_by_a_replay_that_never_saw": replace(
             good, proof=replace(good.proof, sense="never_saw")
         ),

@@ -21,6 +21,7 @@ from rescind.proofs.verifier import Check, Verification, verify
 GOLDEN = (
     "golden_all_measurements",
     "golden_certified",
+    "golden_certified_without_a_replay",
     "golden_no_test_record",
     "golden_not_served",
     "golden_not_served_empirical",

@@ -17,18 +17,21 @@ def supported(claim: Guarantee, proof: Proof, erasure: ErasureReceipt) -> Guaran
 
     Exact needs an identical replay and a finished erasure. A replay that shows only ``never_saw``
     lowers ``retrain`` to it; one that shows ``retrain`` carries ``never_saw`` too, since bytes that
-    the algorithm gives on the retain set are a function of retained records. Certified speaks of
-    nearness to retraining, which among today's proofs only a ``retrain`` replay carries; no proof
-    carries numbers that a theorem cannot give.
+    the algorithm gives on the retain set are a function of retained records.
+
+    Certified needs numbers that a theorem can give, a named assumption and a finished erasure. It
+    speaks of weights under noise, which no replay meets, so none is asked for; that the assumption
+    was met rests, as all that is attested, on the signer's word. Where a replay took place it must
+    have shown ``retrain``.
     """
     if isinstance(claim, Empirical):
         return claim
+    if isinstance(claim, Certified):
+        because = _impossible(claim) or _uncertified(proof) or _unerased(erasure)
+        return Empirical(because) if because else claim
     because = _gap(proof, erasure)
     if because:
         return Empirical(because)
-    if isinstance(claim, Certified):
-        because = _impossible(claim) or ("" if proof.sense == "retrain" else UNCERTIFIED)
-        return Empirical(because) if because else claim
     return claim if proof.sense == "retrain" else Exact("never_saw")
 
 
@@ -42,7 +45,11 @@ def _impossible(claim: Certified) -> str:
 
 
 def _gap(proof: Proof, erasure: ErasureReceipt) -> str:
-    """What is missing for any claim beyond measurement, or nothing."""
+    """What is missing for a claim of exactness, or nothing."""
+    return _unreplayed(proof) or _unerased(erasure)
+
+
+def _unreplayed(proof: Proof) -> str:
     if proof.outcome != "identical":
         said = UNPROVEN.get(proof.outcome, "the replay did not end identical")
         return f"{said}: {proof.reason}" if proof.reason else said
@@ -50,11 +57,20 @@ def _gap(proof: Proof, erasure: ErasureReceipt) -> str:
         return "the replay does not say in which sense it is identical"
     if proof.compared < 1 or not proof.weights:
         return "the replay compared no stored weights"
+    return ""
+
+
+def _uncertified(proof: Proof) -> str:
+    """How the replay, if one was tried, contradicts nearness to retraining, or nothing."""
+    if proof.outcome == "not_run":
+        return ""
+    return _unreplayed(proof) or ("" if proof.sense == "retrain" else UNCERTIFIED)
+
+
+def _unerased(erasure: ErasureReceipt) -> str:
     if erasure.left:
         return f"{len(erasure.left)} artifacts made from the forget set are still stored"
-    if not erased(erasure):
-        return "nothing was destroyed or rewritten"
-    return ""
+    return "" if erased(erasure) else "nothing was destroyed or rewritten"
 
 
 def erased(receipt: ErasureReceipt) -> int:
