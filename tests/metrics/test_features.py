@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rescind.core.errors import BadData, BadParameter
-from rescind.metrics.features import capture, collect, layers_of, pool
+from rescind.metrics.features import capture, collect, layers_of, listen, pool
 
 
 class Block(nn.Module):
@@ -294,3 +294,20 @@ def test_without_a_linear_layer_there_is_no_penultimate_one() -> None:
         with pytest.raises(BadParameter, match=r"no nn\.Linear"):
             call()
     assert collect(net, ["0"], [PICTURES])["0"].shape == (5, 4)
+
+
+def test_listening_to_a_pass_gives_what_collect_gives_and_leaves_no_hook() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    inputs = torch.randn(5, 3)
+    with torch.no_grad(), listen(module, ["0", "penultimate"]) as heard:
+        module(inputs)
+    alone = collect(module, ["0", "penultimate"], [inputs])
+    assert all(torch.equal(heard[name], alone[name]) for name in alone)
+    heard.clear()
+    module(inputs)
+    assert not heard
+
+
+def test_listening_refuses_a_module_in_training() -> None:
+    with pytest.raises(BadParameter, match="training"), listen(nn.Linear(2, 2), [""]):
+        pass

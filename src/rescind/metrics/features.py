@@ -7,7 +7,7 @@ shapes here are those of "Are We Truly Forgetting?" (arXiv 2503.06991), which av
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rescind.core.errors import BadData, BadParameter
@@ -70,6 +70,26 @@ def collect(
             "Pass at least one batch; an iterator can be read only once.",
         )
     return {name: torch.cat([features[name] for features in found]) for name in found[0]}
+
+
+@contextmanager
+def listen(
+    module: nn.Module, names: Sequence[str], mask: Tensor | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Within, the pooled features (n, d) of whatever the module is called with, by name.
+
+    For a pass that is made anyway, such as that of ``Task.outputs``. Names and ``mask`` are as in
+    ``capture``; no hook is left behind.
+
+    Raises:
+        BadParameter: as ``capture``.
+    """
+    _refuse_training(module)
+    found: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        for name, (part, is_input) in _find(module, names).items():
+            hooks.callback(part.register_forward_hook(_keep(found, name, is_input, mask)).remove)
+        yield found
 
 
 def pool(output: Any, mask: Tensor | None = None) -> Tensor:

@@ -1,0 +1,111 @@
+"""What is measured of a classifier: outputs and features, alone and beside retrained models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rescind.benchmarks.readings import (
+    DOWN_LABELS,
+    DOWNSTREAM,
+    FORGET,
+    RETAIN,
+    TEST,
+    TEST_FORGET,
+    Batch,
+    Look,
+    Looks,
+    Values,
+)
+from rescind.core.task import Task
+from rescind.metrics import calibration, divergence, knn_transfer, loss, membership
+from rescind.metrics.cka import LinearCka, biased_cka
+from rescind.metrics.features import PENULTIMATE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPLIT = 5  # every fifth downstream example is a query, the others are references
+
+
+class ClassMeasures:
+    """For tasks that answer with one of some classes."""
+
+    def reduce(self, task: Task, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Logits (n, classes), and the labels of the task or of a downstream one."""
+        labels = {name: batch[name] for name in ("labels", DOWN_LABELS) if name in batch}
+        return {"logits": outputs, **labels}
+
+    def alone(self, looks: Looks) -> Values:
+        """Accuracy, loss, confidence, calibration, membership, k-NN on downstream sets."""
+        found: Values = {}
+        for name in (FORGET, RETAIN, TEST, TEST_FORGET):
+            if name in looks:
+                found |= _outputs(name, looks[name])
+        logits, labels = looks[TEST].outputs["logits"], looks[TEST].outputs["labels"]
+        found["test calibration error"] = calibration.calibration_error(logits, labels)
+        found |= _membership(looks[FORGET], looks.get(TEST_FORGET, looks[TEST]))
+        for name, seen in looks.items():
+            if name.startswith(DOWNSTREAM):
+                found[f"k-NN {name.removeprefix(DOWNSTREAM)}"] = transfer(seen)
+        return found
+
+    def beside(self, looks: Looks, retrained: Looks) -> Values:
+        """Agreement, KL and CKA on forget and test examples."""
+        found: Values = {}
+        for name in (FORGET, TEST):
+            theirs, ours = retrained[name].outputs["logits"], looks[name].outputs["logits"]
+            found[f"{name} agreement with retrained"] = divergence.agreement(theirs, ours)
+            found[f"{name} KL to retrained"] = divergence.mean_kl(theirs, ours)
+            found[f"{name} CKA to retrained"] = similarity(looks[name], retrained[name])
+        found["forget biased CKA to retrained"] = biased_cka(
+            looks[FORGET].features[PENULTIMATE], retrained[FORGET].features[PENULTIMATE]
+        )
+        return found
+
+
+def similarity(one: Look, other: Look, layer: str = PENULTIMATE) -> float:
+    """Unbiased linear CKA of two models' features of the same examples.
+
+    Features without variation, as a collapsed model gives them, are like nothing: 0. Raises
+    ``BadData`` for fewer than four examples.
+    """
+    first, second = one.features[layer], other.features[layer]
+    if _flat(first) or _flat(second):
+        return 0.0
+    cka = LinearCka()
+    cka.add(first, second)
+    return cka.value()
+
+
+def _flat(features: Tensor) -> bool:
+    """Whether all examples have the same features, up to rounding."""
+    spread = float((features - features.mean(dim=0)).abs().max())
+    return spread <= 1e-6 * max(1e-30, float(features.abs().max()))
+
+
+def transfer(seen: Look) -> float:
+    """Accuracy of 5 nearest neighbours by cosine, every fifth example asked of the others."""
+    features, labels = seen.features[PENULTIMATE], seen.outputs[DOWN_LABELS]
+    asked = [i for i in range(len(labels)) if i % SPLIT == 0]
+    known = [i for i in range(len(labels)) if i % SPLIT]
+    return knn_transfer.accuracy(features[known], labels[known], features[asked], labels[asked])
+
+
+def _outputs(name: str, seen: Look) -> Values:
+    logits, labels = seen.outputs["logits"], seen.outputs["labels"]
+    return {
+        f"{name} accuracy": loss.accuracy(logits, labels),
+        f"{name} loss": loss.mean_cross_entropy(logits, labels),
+        f"{name} confidence": float(membership.confidence(logits, labels).mean()),
+    }
+
+
+def _membership(forget: Look, outside: Look) -> Values:
+    """How well a score tells forget examples from examples never trained on."""
+    inner, outer = forget.outputs, outside.outputs
+    sure = [membership.confidence(o["logits"], o["labels"]) for o in (inner, outer)]
+    even = [membership.negative_entropy(o["logits"]) for o in (inner, outer)]
+    return {
+        "membership by confidence": membership.auc(sure[0], sure[1]),
+        "membership by entropy": membership.auc(even[0], even[1]),
+    }

@@ -1,0 +1,84 @@
+"""One part of a benchmark: a model, a forget set, every method and control beside retraining."""
+
+from __future__ import annotations
+
+import time
+
+from rescind.benchmarks.lines import Table
+from rescind.benchmarks.models import RETRAINED, Halves
+from rescind.benchmarks.readings import FORGET, Looks, columns
+from rescind.benchmarks.result import Floor, Part
+from rescind.benchmarks.sets import Sets, sets_of
+from rescind.benchmarks.setting import REFERENCES, SHOWN, ForgetSet
+from rescind.benchmarks.subjects import Bench, Subject, mean_cost, subjects
+from rescind.benchmarks.tuning import SEEDS
+from rescind.metrics.features import PENULTIMATE
+from rescind.search import apart
+
+
+def run_part(bench: Bench, forget: ForgetSet) -> Part:
+    """Everything about one forget set. Cells that are there are not computed again.
+
+    Raises:
+        BadParameter: a seed that was searched on would be reported.
+    """
+    started, setting = time.process_time(), bench.setting
+    halves = Halves.of(setting.train, forget.records)
+    count = REFERENCES if forget.decides else SHOWN
+    apart(SEEDS, [*range(setting.seeds), *range(RETRAINED, RETRAINED + count)])
+    retrained = bench.train(halves.retain, RETRAINED, count, f"{forget.name}: retrained models")
+    rows, refused = subjects(bench, forget, halves, retrained)
+    task = bench.models.recipe.task
+    sets = sets_of(task, setting, forget, halves.retain.records, setting.test)
+    reading = time.process_time()
+    references = [sets.looks(made.model, profile=True) for made in retrained]
+    looked = {name: _looked(bench, sets, name, s) for name, s in rows.items()}
+    values = {name: columns(sets.measures, looks, references) for name, looks in looked.items()}
+    against = columns(sets.measures, references, references)
+    passes = count + sum(len(looks) for looks in looked.values())
+    per_model = (time.process_time() - reading) / passes
+    retraining = mean_cost([made.cost for made in retrained])
+    table = Table(setting, forget, sets, references, against, retraining, looked, values)
+    lines = table.lines(rows, refused)
+    return Part(
+        benchmark=setting.name,
+        model=bench.name,
+        forget_set=forget.name,
+        kind=forget.kind,
+        goal="influence",
+        decides=forget.decides,
+        forget=len(halves.forget),
+        retain=len(halves.retain),
+        test=len(sets.groups),
+        references=count,
+        seeds=setting.seeds,
+        margins=setting.margins,
+        lines=lines,
+        retraining=retraining,
+        metrics_share=per_model / retraining.cpu_seconds,
+        floor=_floor(references[0]),
+        cpu_seconds=time.process_time() - started,
+    )
+
+
+def _looked(bench: Bench, sets: Sets, name: str, subject: Subject) -> list[Looks]:
+    bench.progress(f"looking at {name}", 0, 1)
+    found = [sets.looks(made.model, profile=True) for made in subject.models]
+    bench.progress(f"looking at {name}", 1, 1)
+    return found
+
+
+def _floor(reference: Looks) -> Floor:
+    """CKA of independent Gaussian features of the penultimate shape, by both estimators."""
+    import torch
+
+    from rescind.metrics.cka import LinearCka, biased_cka
+
+    n, width = reference[FORGET].features[PENULTIMATE].shape
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(n, width, generator=generator) for _ in range(2))
+    cka = LinearCka()
+    cka.add(one, other)
+    return Floor(
+        biased=biased_cka(one, other), unbiased=cka.value(), examples=int(n), width=int(width)
+    )

@@ -1,0 +1,118 @@
+"""Requests one after another: how far methods drift from retraining, and when it is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rescind import methods_of
+from rescind.benchmarks.cells import Made
+from rescind.benchmarks.models import Halves, with_seed
+from rescind.benchmarks.readings import Looks, columns
+from rescind.benchmarks.result import Point
+from rescind.benchmarks.sets import Sets, sets_of
+from rescind.benchmarks.setting import REFERENCES, SHOWN, ForgetSet
+from rescind.benchmarks.subjects import Bench
+from rescind.core.dataset import Record
+from rescind.core.errors import RescindError
+from rescind.core.protocols import Unlearner
+from rescind.core.search import Search
+from rescind.metrics.drift import Drift, drift, retraining_due
+
+METHODS = 3  # those that a search brought nearest to retrained models
+AFTER = 400  # seeds of models retrained after some requests begin here
+Columns = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A number of requests at which is measured: all that is forgotten, and models without it."""
+
+    requests: int
+    forgotten: ForgetSet
+    sets: Sets
+    retrained: Sequence[Looks]
+
+
+def points(bench: Bench, forget: ForgetSet) -> tuple[Point, ...]:
+    """The forget set in as many requests as the setting's longest sequence, by a few methods.
+
+    Eight retrained models at each stop where the forget set decides, else three: for display.
+    """
+    chunks = _chunks(forget.records, max(bench.setting.sequence))
+    stops = [_stop(bench, forget, chunks[:n]) for n in bench.setting.sequence]
+    found: list[Point] = []
+    for name, search in _nearest(bench.searched[0]):
+        method = methods_of.make(name, search.chosen)
+        try:
+            found += _of(bench, name, method, chunks, stops)
+        except RescindError:
+            continue  # it diverged on the way; the part's table says what it refuses
+    return tuple(found)
+
+
+def _nearest(searched: Mapping[str, Search]) -> list[tuple[str, Search]]:
+    def best(search: Search) -> float:
+        return min(t.distance for t in search.trials if t.distance is not None)
+
+    return sorted(searched.items(), key=lambda pair: (best(pair[1]), pair[0]))[:METHODS]
+
+
+def _chunks(records: Sequence[Record], count: int) -> list[list[Record]]:
+    return [list(records[i::count]) for i in range(count)]
+
+
+def _stop(bench: Bench, forget: ForgetSet, chunks: Sequence[Sequence[Record]]) -> Stop:
+    """Models retrained without all of these requests, and what they are looked at on."""
+    setting, gone = bench.setting, tuple(r for chunk in chunks for r in chunk)
+    forgotten = ForgetSet(f"{len(chunks)} requests", forget.kind, gone, forget.classes)
+    retain = Halves.of(setting.train, gone).retain
+    count = REFERENCES if forget.decides else SHOWN
+    retrained = bench.train(retain, AFTER, count, f"retrained after {len(chunks)} requests")
+    sets = sets_of(bench.models.recipe.task, setting, forgotten, retain.records, setting.test)
+    return Stop(len(chunks), forgotten, sets, [sets.looks(made.model) for made in retrained])
+
+
+def _of(
+    bench: Bench,
+    name: str,
+    method: Unlearner,
+    chunks: Sequence[Sequence[Record]],
+    stops: Sequence[Stop],
+) -> list[Point]:
+    """One method through all requests, measured at the stops, one run a seed."""
+    models, candidate = list(bench.originals), {}
+    left = list(bench.setting.train)
+    at = {stop.requests: stop for stop in stops}
+    for done, chunk in enumerate(chunks, 1):
+        bench.progress(f"{name}: requests", done - 1, len(chunks))
+        halves = Halves.of(left, chunk)
+        models = [_step(bench, method, m, halves, s) for s, m in enumerate(models)]
+        left = list(halves.retain)
+        if done in at:
+            looks = [at[done].sets.looks(made.model) for made in models]
+            candidate[done] = columns(at[done].sets.measures, looks, at[done].retrained)
+    bench.progress(f"{name}: requests", len(chunks), len(chunks))
+    against = {n: columns(s.sets.measures, s.retrained, s.retrained) for n, s in at.items()}
+    drifts = drift(candidate, against, bench.setting.margins, display=True)
+    due = retraining_due(drifts, bench.setting.margins, display=True)
+    return [_point(bench, name, each, at, due) for each in drifts]
+
+
+def _step(bench: Bench, method: Unlearner, model: Made, halves: Halves, seed: int) -> Made:
+    return bench.models.edited(with_seed(method, seed), model, halves)
+
+
+def _point(bench: Bench, name: str, found: Drift, at: Mapping[int, Stop], due: int | None) -> Point:
+    width = {margin.metric: margin.width for margin in bench.setting.margins}[found.metric]
+    return Point(
+        method=name,
+        requests=found.requests,
+        forgotten=len(at[found.requests].forgotten.records),
+        metric=found.metric,
+        value=found.value,
+        retrained=found.value - found.gap,
+        interval=found.interval,
+        margin=width,
+        retraining_due=due is not None and found.requests >= due,
+    )

@@ -1,0 +1,122 @@
+"""What is measured of a language model: losses, extraction, features, agreement with retrained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rescind.benchmarks.class_measures import similarity
+from rescind.benchmarks.readings import FORGET, RETAIN, TEST, Batch, Look, Looks, Values
+from rescind.core.task import Task
+from rescind.metrics import divergence, language, membership
+from rescind.metrics.cka import biased_cka
+from rescind.metrics.features import PENULTIMATE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STRIDE = 16  # every 16th position keeps its whole distribution
+OTHERS = 3  # wrong endings a text
+ENDING = "ending "  # sets of the first halves of forget texts with an ending; "ending 0" is true
+
+
+class TokenMeasures:
+    """For tasks that answer with the tokens of a text."""
+
+    def reduce(self, task: Task, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Log-probabilities, hits and mask (n, length - 1), and some whole distributions."""
+        from rescind.training.modules import IGNORED
+
+        wanted = batch["labels"][:, 1:]
+        mask = wanted != IGNORED
+        each = outputs[:, :-1].log_softmax(dim=2)
+        true = each.gather(2, wanted.clamp(min=0).unsqueeze(2)).squeeze(2)
+        return {
+            "log_probabilities": true.clamp(max=0.0),
+            "answers": each.argmax(dim=2),
+            "hits": (each.argmax(dim=2) == wanted) & mask,
+            "mask": mask,
+            "some": each[:, STRIDE - 1 :: STRIDE],
+        }
+
+    def alone(self, looks: Looks) -> Values:
+        """Loss, perplexity, extraction strength, memorised share, membership by loss."""
+        import torch
+
+        found: Values = {}
+        for name in (FORGET, RETAIN, TEST):
+            logs, mask = looks[name].outputs["log_probabilities"], looks[name].outputs["mask"]
+            hits = looks[name].outputs["hits"]
+            found[f"{name} loss"] = float(language.token_loss(logs, mask).mean())
+            found[f"{name} perplexity"] = language.perplexity(logs, mask)
+            found[f"{name} extraction"] = float(language.extraction_strength(hits, mask).mean())
+            found[f"{name} accuracy"] = float(hits.sum() / mask.sum())
+        losses = [_loss(looks[name]) for name in (FORGET, TEST)]
+        found["membership by loss"] = membership.auc(-losses[0], -losses[1])
+        if ENDING + "0" in looks:
+            endings = [_loss(looks[f"{ENDING}{k}"]) for k in range(1 + OTHERS)]
+            found["forget truth ratio"] = truth_ratio(endings[0], torch.stack(endings[1:], dim=1))
+        return found
+
+    def beside(self, looks: Looks, retrained: Looks) -> Values:
+        """Agreement, KL (nats a token) and CKA on forget and test texts."""
+        found: Values = {}
+        for name in (FORGET, TEST):
+            ours, theirs = looks[name].outputs, retrained[name].outputs
+            mask = ours["mask"]
+            same = (ours["answers"] == theirs["answers"]) & mask
+            found[f"{name} agreement with retrained"] = float(same.sum() / mask.sum())
+            kept = mask[:, STRIDE - 1 :: STRIDE]
+            pair = theirs["some"][kept], ours["some"][kept]
+            found[f"{name} KL to retrained"] = divergence.mean_kl(*pair)
+            found[f"{name} CKA to retrained"] = similarity(looks[name], retrained[name])
+        found["forget biased CKA to retrained"] = biased_cka(
+            looks[FORGET].features[PENULTIMATE], retrained[FORGET].features[PENULTIMATE]
+        )
+        return found
+
+
+def _loss(seen: Look) -> Tensor:
+    return language.token_loss(seen.outputs["log_probabilities"], seen.outputs["mask"])
+
+
+def truth_ratio(losses: Tensor, wrong: Tensor) -> float:
+    """Median over texts of TOFU's truth ratio: how much likelier other texts' endings are than the
+    true one (arXiv 2401.06121, equation 1).
+
+    Args:
+        losses: nats a token (n,) of the true second half after the first.
+        wrong: the same (n, k) of the second halves of k other texts.
+
+    Raises:
+        BadData: as ``metrics.language.truth_ratio``.
+    """
+    return float(language.truth_ratio(losses, wrong).median())
+
+
+def endings(batch: Batch) -> dict[str, Batch]:
+    """A set for each ending, of the texts that are not padded; none where these are too few."""
+    from rescind.training.modules import IGNORED
+
+    whole = (batch["labels"] != IGNORED).all(dim=1)
+    texts = {name: t[whole] for name, t in batch.items()}
+    if int(whole.sum()) <= OTHERS:
+        return {}
+    return {f"{ENDING}{k}": _with_ending(texts, k) for k in range(1 + OTHERS)}
+
+
+def _with_ending(batch: Batch, other: int) -> Batch:
+    """The first half of each text with the second half of the ``other``-th text after it; only the
+    second half is scored. ``other`` 0 is the true ending.
+    """
+    import torch
+
+    from rescind.training.modules import IGNORED
+
+    ids, labels = batch["input_ids"], batch["labels"]
+    half = ids.shape[1] // 2
+    ends, scored = ids[:, half:].roll(-other, dims=0), labels[:, half:].roll(-other, dims=0)
+    unscored = torch.full_like(labels[:, :half], IGNORED)
+    return {
+        "input_ids": torch.cat([ids[:, :half], ends], dim=1),
+        "labels": torch.cat([unscored, scored], dim=1),
+    }
