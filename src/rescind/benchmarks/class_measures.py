@@ -24,6 +24,7 @@ from rescind.metrics.features import PENULTIMATE
 if TYPE_CHECKING:
     from torch import Tensor
 
+FEWEST = 4  # examples: with fewer HSIC_1 has no value
 SPLIT = 5  # every fifth downstream example is a query, the others are references
 
 
@@ -56,11 +57,21 @@ class ClassMeasures:
             theirs, ours = retrained[name].outputs["logits"], looks[name].outputs["logits"]
             found[f"{name} agreement with retrained"] = divergence.agreement(theirs, ours)
             found[f"{name} KL to retrained"] = divergence.mean_kl(theirs, ours)
+        return found | likeness(looks, retrained)
+
+
+def likeness(looks: Looks, retrained: Looks) -> Values:
+    """CKA of penultimate features on forget and test examples, and on forget ones the biased CKA,
+    which decides nothing. A set of fewer than four examples has none.
+    """
+    found: Values = {}
+    for name in (FORGET, TEST):
+        if len(looks[name].features[PENULTIMATE]) >= FEWEST:
             found[f"{name} CKA to retrained"] = similarity(looks[name], retrained[name])
-        found["forget biased CKA to retrained"] = biased_cka(
-            looks[FORGET].features[PENULTIMATE], retrained[FORGET].features[PENULTIMATE]
-        )
-        return found
+    ours, theirs = (seen[FORGET].features[PENULTIMATE] for seen in (looks, retrained))
+    if len(ours) >= FEWEST and not (flat(ours) or flat(theirs)):
+        found["forget biased CKA to retrained"] = biased_cka(ours, theirs)
+    return found
 
 
 def similarity(one: Look, other: Look, layer: str = PENULTIMATE) -> float:
@@ -70,14 +81,14 @@ def similarity(one: Look, other: Look, layer: str = PENULTIMATE) -> float:
     ``BadData`` for fewer than four examples.
     """
     first, second = one.features[layer], other.features[layer]
-    if _flat(first) or _flat(second):
+    if flat(first) or flat(second):
         return 0.0
     cka = LinearCka()
     cka.add(first, second)
     return cka.value()
 
 
-def _flat(features: Tensor) -> bool:
+def flat(features: Tensor) -> bool:
     """Whether all examples have the same features, up to rounding."""
     spread = float((features - features.mean(dim=0)).abs().max())
     return spread <= 1e-6 * max(1e-30, float(features.abs().max()))

@@ -12,9 +12,9 @@ from rescind.benchmarks.result import Layer, Line, Shown
 from rescind.benchmarks.sets import Sets
 from rescind.benchmarks.setting import ForgetSet, Setting
 from rescind.benchmarks.subjects import ORIGINAL_LINE, RANDOM_LINE, Subject
-from rescind.core.judgement import Judgement
+from rescind.core.judgement import Judgement, Margin
 from rescind.metrics.admissible import judge
-from rescind.metrics.cka import Normalised, normalised
+from rescind.metrics.cka import normalised
 from rescind.metrics.scores import WEIGHTS, Cost, Entry, Scores, Weighting, rank, score
 from rescind.metrics.subgroups import Damage, damage
 
@@ -50,7 +50,6 @@ class Table:
 
     def _line(self, name: str, subject: Subject, subjects: Mapping[str, Subject]) -> Line:
         before = [made.weights for made in subjects[ORIGINAL_LINE].models]
-        cka = self._on_scale(self.values[name])
         return Line(
             name=name,
             control=subject.control,
@@ -60,17 +59,22 @@ class Table:
             search=subject.search,
             shown=self._shown(name),
             layers=self._layers(name),
-            scores=self._scores(name, cka),
+            scores=self._scores(name),
             damage=self._damage(name),
             cost=subject.cost,
         )
+
+    @property
+    def margins(self) -> tuple[Margin, ...]:
+        """Those whose metric can be measured on this forget set: CKA needs four examples."""
+        return tuple(m for m in self.setting.margins if m.metric in self.against)
 
     def _judged(self, name: str) -> Judgement:
         return judge(
             self.values[name],
             self.values[ORIGINAL_LINE],
             self.against,
-            self.setting.margins,
+            self.margins,
             "influence",
             display=not self.forget.decides,
         )
@@ -84,28 +88,32 @@ class Table:
             if measure not in decided
         }
 
-    def _on_scale(self, values: Columns) -> Normalised:
-        """CKA from random weights (0) to retrained models (1)."""
-        return normalised(
-            statistics.fmean(values[CKA]), self.values[RANDOM_LINE][CKA], self.against[CKA]
-        )
+    def _on_scale(self, values: Columns) -> float | None:
+        """CKA from random weights (0) to retrained models (1), None where there is no scale."""
+        if CKA not in values:
+            return None
+        floors, ceilings = self.values[RANDOM_LINE][CKA], self.against[CKA]
+        return normalised(statistics.fmean(values[CKA]), floors, ceilings).value
 
-    def _scores(self, name: str, cka: Normalised) -> Scores | None:
+    def _scores(self, name: str) -> Scores | None:
         """AGL, AGR and H-LR where whole classes go; elsewhere the test set has no forget side."""
         if TEST_FORGET not in self.sets.batches:
             return None
+        cka = self._on_scale(self.values[name])
         ours, theirs = _means(self.values[name]), _means(self.against)
         near = [n for n in ours if n.startswith("k-NN ")]
         return score(
             {key: ours[measure] for key, measure in ACCURACIES.items()},
             {key: theirs[measure] for key, measure in ACCURACIES.items()},
-            cka.value,
+            cka,
             {n: ours[n] for n in near},
             {n: theirs[n] for n in near},
         )
 
     def _layers(self, name: str) -> tuple[Layer, ...]:
         """The profile over the layers of the forget set's pass."""
+        if CKA not in self.against:
+            return ()
         return tuple(
             _layer(layer, self.looked[name], self.looked[RANDOM_LINE], self.references)
             for layer in self.references[0][FORGET].features

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+from rescind.benchmarks.class_measures import FEWEST
+from rescind.benchmarks.deep import deep_columns
 from rescind.benchmarks.lines import Table
 from rescind.benchmarks.models import RETRAINED, Halves
-from rescind.benchmarks.readings import FORGET, Looks, columns
+from rescind.benchmarks.readings import FORGET, TEST, Looks, columns
 from rescind.benchmarks.result import Floor, Part
 from rescind.benchmarks.sets import Sets, sets_of
 from rescind.benchmarks.setting import REFERENCES, SHOWN, ForgetSet
@@ -27,7 +29,7 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
     count = REFERENCES if forget.decides else SHOWN
     apart(SEEDS, [*range(setting.seeds), *range(RETRAINED, RETRAINED + count)])
     retrained = bench.train(halves.retain, RETRAINED, count, f"{forget.name}: retrained models")
-    rows, refused = subjects(bench, forget, halves, retrained)
+    rows, refused = subjects(bench, forget, halves)
     task = bench.models.recipe.task
     sets = sets_of(task, setting, forget, halves.retain.records, setting.test)
     reading = time.process_time()
@@ -38,6 +40,10 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
     passes = count + sum(len(looks) for looks in looked.values())
     per_model = (time.process_time() - reading) / passes
     retraining = mean_cost([made.cost for made in retrained])
+    if bench.deep:
+        for name, looks in looked.items():
+            values[name] |= deep_columns(sets, rows[name].models, looks, references)
+        against |= deep_columns(sets, retrained, references, references)
     table = Table(setting, forget, sets, references, against, retraining, looked, values)
     lines = table.lines(rows, refused)
     return Part(
@@ -52,7 +58,12 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
         test=len(sets.groups),
         references=count,
         seeds=setting.seeds,
-        margins=setting.margins,
+        margins=table.margins,
+        notes=tuple(
+            f"{m.metric} is not measured: the forget set has too few examples."
+            for m in setting.margins
+            if m not in table.margins
+        ),
         lines=lines,
         retraining=retraining,
         metrics_share=per_model / retraining.cpu_seconds,
@@ -69,12 +80,16 @@ def _looked(bench: Bench, sets: Sets, name: str, subject: Subject) -> list[Looks
 
 
 def _floor(reference: Looks) -> Floor:
-    """CKA of independent Gaussian features of the penultimate shape, by both estimators."""
+    """CKA of independent Gaussian features of the penultimate shape, by both estimators.
+
+    As many as forget examples, or as test examples where these are too few for CKA.
+    """
     import torch
 
     from rescind.metrics.cka import LinearCka, biased_cka
 
-    n, width = reference[FORGET].features[PENULTIMATE].shape
+    name = FORGET if len(reference[FORGET].features[PENULTIMATE]) >= FEWEST else TEST
+    n, width = reference[name].features[PENULTIMATE].shape
     generator = torch.Generator().manual_seed(0)
     one, other = (torch.randn(n, width, generator=generator) for _ in range(2))
     cka = LinearCka()

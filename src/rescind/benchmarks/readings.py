@@ -89,7 +89,7 @@ def columns(
         pairs = [measures.beside(looks, other) for other in retrained if other is not looks]
         means = {name: statistics.fmean(pair[name] for pair in pairs) for name in pairs[0]}
         rows.append({**measures.alone(looks), **means})
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: [row[name] for row in rows] for name in rows[0] if all(name in r for r in rows)}
 
 
 def sample(records: Sequence[Record], most: int) -> list[Record]:

@@ -107,6 +107,7 @@ class Part:
     metrics_share: float
     floor: Floor
     cpu_seconds: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,10 +68,10 @@ class Bench:
 
 
 def subjects(
-    bench: Bench, forget: ForgetSet, halves: Halves, retrained: Sequence[Made]
+    bench: Bench, forget: ForgetSet, halves: Halves
 ) -> tuple[dict[str, Subject], dict[str, str]]:
     """All rows: the methods with their searched parameters, and the controls."""
-    found, (searched, refused) = _controls(bench, forget, halves, retrained), bench.searched
+    found, (searched, refused) = _controls(bench, forget, halves), bench.searched
     refused = dict(refused)
     for done, (name, search) in enumerate(searched.items()):
         bench.progress(f"{forget.name}: methods", done, len(searched))
@@ -90,10 +90,11 @@ def subjects(
     return found, refused
 
 
-def _controls(
-    bench: Bench, forget: ForgetSet, halves: Halves, retrained: Sequence[Made]
-) -> dict[str, Subject]:
-    """The original, random weights, the last layer only, a planted head, retrained models anew."""
+def _controls(bench: Bench, forget: ForgetSet, halves: Halves) -> dict[str, Subject]:
+    """The original, random weights, the last layer only, a planted head, retrained models anew.
+
+    The head is fitted to models retrained anew, not to the references that it is judged by.
+    """
     seeds, models = bench.setting.seeds, bench.models
     anew = bench.train(halves.retain, ANEW, seeds, f"{forget.name}: retrained anew")
     random = [Made(models.untrained(RANDOM + s), "", FREE) for s in range(seeds)]
@@ -109,7 +110,7 @@ def _controls(
                 original.model, other.model, _batch(models, halves), seed=0
             ),
         )
-        for original, other in zip(bench.originals, retrained, strict=False)
+        for original, other in zip(bench.originals, anew, strict=True)
     ]
     made = {LAST_LINE: last, PLANTED_LINE: heads, ANEW_LINE: anew}
     costs = {name: mean_cost([m.cost for m in each]) for name, each in made.items()}

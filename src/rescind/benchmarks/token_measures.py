@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rescind.benchmarks.class_measures import similarity
+from rescind.benchmarks.class_measures import likeness
 from rescind.benchmarks.readings import FORGET, RETAIN, TEST, Batch, Look, Looks, Values
 from rescind.core.task import Task
 from rescind.metrics import divergence, language, membership
-from rescind.metrics.cka import biased_cka
-from rescind.metrics.features import PENULTIMATE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,11 +66,7 @@ class TokenMeasures:
             kept = mask[:, STRIDE - 1 :: STRIDE]
             pair = theirs["some"][kept], ours["some"][kept]
             found[f"{name} KL to retrained"] = divergence.mean_kl(*pair)
-            found[f"{name} CKA to retrained"] = similarity(looks[name], retrained[name])
-        found["forget biased CKA to retrained"] = biased_cka(
-            looks[FORGET].features[PENULTIMATE], retrained[FORGET].features[PENULTIMATE]
-        )
-        return found
+        return found | likeness(looks, retrained)
 
 
 def _loss(seen: Look) -> Tensor:

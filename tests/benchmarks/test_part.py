@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cloud_setting import cloud_bench, cloud_setting
+
+from rescind.benchmarks import models, part
+from rescind.benchmarks.part import run_part
+from rescind.benchmarks.result import Line, Part
+from rescind.benchmarks.subjects import (
+    ANEW_LINE,
+    LAST_LINE,
+    ORIGINAL_LINE,
+    PLANTED_LINE,
+    RANDOM_LINE,
+)
+from rescind.core.errors import BadParameter
+from rescind.core.judgement import Gap
+
+SETTING = cloud_setting()
+CONTROLS = {ORIGINAL_LINE, RANDOM_LINE, LAST_LINE, PLANTED_LINE, ANEW_LINE}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield tmp_path_factory.mktemp("cells")
+
+
+@pytest.fixture(scope="module")
+def red(folder: Path) -> Part:
+    return run_part(cloud_bench(folder, SETTING), SETTING.forget_sets[0])
+
+
+def line(found: Part, name: str) -> Line:
+    return next(each for each in found.lines if each.name == name)
+
+
+def gap(found: Line, metric: str) -> Gap:
+    assert found.judgement is not None
+    return next(each for each in found.judgement.gaps if each.metric == metric)
+
+
+def test_every_table_holds_all_methods_and_all_controls(red: Part) -> None:
+    assert {each.name for each in red.lines if each.control} == CONTROLS
+    assert {each.name for each in red.lines if not each.control} == set(SETTING.methods)
+
+
+def test_the_original_is_a_no_op_that_is_listed_and_never_ranked(red: Part) -> None:
+    original = line(red, ORIGINAL_LINE)
+    assert original.unchanged and original.judgement is not None
+    assert original.judgement.verdict == "not_admissible"
+    assert set(original.ranks.values()) == {None}
+    assert [each.name for each in red.lines if each.unchanged] == [ORIGINAL_LINE]
+
+
+def test_random_weights_forget_and_are_not_admissible(red: Part) -> None:
+    found = line(red, RANDOM_LINE)
+    assert found.judgement is not None and found.judgement.verdict == "not_admissible"
+    assert not gap(found, "test accuracy").equivalent
+
+
+def test_retrained_models_of_other_seeds_are_near(red: Part) -> None:
+    for metric in ("forget accuracy", "retain accuracy", "test accuracy"):
+        assert gap(line(red, ANEW_LINE), metric).equivalent
+
+
+def test_the_planted_head_passes_output_metrics(red: Part) -> None:
+    planted = line(red, PLANTED_LINE)
+    for metric in ("forget accuracy", "retain accuracy", "test accuracy"):
+        assert gap(planted, metric).equivalent
+    shown = planted.shown["forget KL to retrained"]
+    assert shown.value < 0.2 * line(red, ORIGINAL_LINE).shown["forget KL to retrained"].value
+
+
+def test_methods_that_differ_give_different_numbers(red: Part) -> None:
+    told = [
+        tuple(each.value for each in line(red, name).shown.values()) for name in SETTING.methods
+    ]
+    assert len(set(told)) == len(SETTING.methods)
+
+
+def test_scores_stand_with_all_their_parts_where_a_class_goes(red: Part) -> None:
+    scores = line(red, "finetune").scores
+    assert scores is not None
+    assert [p.name for p in scores.logit_parts] == ["FA", "RA", "TFA", "TRA"]
+    assert any("left or right" in p.name for p in scores.representation_parts)
+
+
+def test_damage_is_told_clean_and_corrupted_beside_retraining(red: Part) -> None:
+    assert set(line(red, "finetune").damage) == {"clean", "corrupted"}
+    groups = line(red, "finetune").damage["clean"].after.groups
+    assert [each.name for each in groups] == ["even", "odd"]
+
+
+def test_costs_are_counted(red: Part) -> None:
+    cost = line(red, "finetune").cost
+    assert cost is not None and cost.steps > 0 and cost.bytes_read > 0 and cost.cpu_seconds > 0
+    retain = 180
+    assert red.retraining.steps == 6 * -(-retain // 16)
+    assert red.retraining.bytes_read == 6 * retain * 8 * 4
+
+
+def test_the_biased_cka_gives_unrelated_features_more_than_ours(red: Part) -> None:
+    assert red.floor.examples == 60 and red.floor.width == 24
+    assert red.floor.biased > 0.1 > abs(red.floor.unbiased)
+
+
+def test_where_the_original_is_inside_the_band_nothing_has_power(folder: Path) -> None:
+    found = run_part(cloud_bench(folder, SETTING), SETTING.forget_sets[1])
+    verdicts = {e.name: e.judgement.verdict for e in found.lines if e.judgement is not None}
+    assert verdicts[ORIGINAL_LINE] == "no_power"
+    assert verdicts["finetune"] == "no_power"
+    assert all(each.scores is None for each in found.lines)
+
+
+def test_one_record_is_too_few_for_cka_and_the_part_says_so(folder: Path) -> None:
+    found = run_part(cloud_bench(folder, SETTING), SETTING.forget_sets[2])
+    assert found.references == 3 and not found.decides
+    assert "forget CKA to retrained is not measured" in found.notes[0]
+    assert "forget CKA to retrained" not in {m.metric for m in found.margins}
+
+
+def test_a_second_run_computes_no_model_and_finds_the_same(
+    folder: Path, red: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a cell that was there is computed again")
+
+    monkeypatch.setattr(models, "train_whole", refuse)
+    monkeypatch.setattr(models, "_edit", refuse)
+    again = run_part(cloud_bench(folder, SETTING), SETTING.forget_sets[0])
+    same = {"cpu_seconds": 0.0, "metrics_share": 0.0}
+    assert dataclasses.replace(again, **same) == dataclasses.replace(red, **same)  # type: ignore[arg-type]
+
+
+def test_a_seed_that_was_searched_on_is_never_reported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part, "SEEDS", (100,))
+    with pytest.raises(BadParameter, match="100"):
+        run_part(cloud_bench(folder, SETTING), SETTING.forget_sets[0])
+
+
+def test_three_references_show_and_decide_nothing(tmp_path: Path) -> None:
+    shown = cloud_setting(decides=False, methods=("finetune",))
+    found = run_part(cloud_bench(tmp_path, shown), shown.forget_sets[0])
+    assert {e.judgement.verdict for e in found.lines if e.judgement} == {"display_only"}
+    assert not any(rank for e in found.lines for rank in e.ranks.values())
+
+
+def test_deep_measures_stand_beside_those_of_retrained_models(folder: Path) -> None:
+    found = run_part(cloud_bench(folder, SETTING, deep=True), SETTING.forget_sets[0])
+    shown = line(found, ORIGINAL_LINE).shown
+    before = shown["relearning: score before"]
+    assert before.value > 0.9 and before.retrained < 0.1
+    assert "linear probe left or right" in shown and "half-width of CKA's interval" in shown
