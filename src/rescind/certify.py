@@ -145,6 +145,9 @@ def _statement(b: Backends, request: Request) -> Statement:
         issued_at=now.isoformat(),
         valid_until=(now + timedelta(days=b.settings.validity_days)).isoformat(),
         key_id=b.signer().key_id,
+        judgement=after.judgement,
+        unjudged=after.unjudged,
+        attempts=after.attempts,
     )
 
 

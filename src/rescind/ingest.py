@@ -18,6 +18,7 @@ from rescind.core.version import ModelVersion
 from rescind.data.manifest import entries_of
 from rescind.data.records import records_from
 from rescind.data.source import source_of
+from rescind.readings import check_margins
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
 
     Raises:
         BadData: rows that cannot be keyed, placed or trained on; all problems are listed.
-        BadParameter: a recipe that cannot work, or a workspace with another run in it.
+        BadParameter: a recipe that cannot work, a margin for what is not read of its kind of task,
+            or a workspace with another run in it.
         MissingSource: rows in memory without ``store=True``.
         Busy: another process is training in this workspace.
     """
@@ -47,6 +49,7 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
     from rescind.training.pretrained import is_adapted
 
     settle(b.settings.threads)
+    check_margins(recipe)
     source, found = source_of(
         given.data,
         key=given.key,
@@ -117,7 +120,10 @@ def _not_forgotten(b: Backends, records: Sequence[Record]) -> tuple[Record, ...]
 def _run_id(recipe: Recipe, source: Source, entries: Sequence[ManifestEntry]) -> str:
     """The name of a run follows from what is trained on what."""
     manifest = digest(sorted([e.key, e.digest, e.cell] for e in entries))
-    return digest([plain(recipe), plain(source), manifest])[:12]
+    fixed = plain(recipe)
+    if not recipe.margins:
+        del fixed["margins"]  # a run that was begun before there were any keeps its name
+    return digest([fixed, plain(source), manifest])[:12]
 
 
 def _check_one_run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rescind import methods_of, state
 from rescind.backends import Backends
@@ -13,6 +13,8 @@ from rescind.core.protocols import Withdrawal, Withdrawer
 from rescind.core.request import Target
 from rescind.core.run import Order, Recipe, Run, Snapshot
 from rescind.core.version import selection
+from rescind.methods.retrain import Retrain
+from rescind.metrics.equivalence import DECIDES
 
 
 def plan(
@@ -46,7 +48,10 @@ def plan(
         rebuild_passes=_rebuild(run, dead, counts),
         expected_accuracy=expected_accuracy(run, shards),
         due_at=due_at,
-        warnings=_warnings(dead, outage, isinstance(chosen, Withdrawer)),
+        warnings=(
+            *_warnings(dead, outage, isinstance(chosen, Withdrawer)),
+            *_judging(run, chosen, counts),
+        ),
     )
 
 
@@ -96,6 +101,19 @@ def _shard(shard: int, before: Sequence[Snapshot], after: Sequence[Snapshot]) ->
         slices_before=max((s.stage + 1 for s in before if s.shard == shard), default=0),
         slices_after=max((s.stage + 1 for s in kept), default=0),
         orders_after=len({s.order for s in kept}),
+    )
+
+
+def _judging(run: Run, method: object, counts: Counter[str]) -> Iterator[str]:
+    """What it costs to judge an edited model, beside what retraining costs."""
+    if not run.recipe.margins or isinstance(method, Withdrawer | Retrain):
+        return
+    first = methods_of.orders(run.recipe, run.blocks)[0]
+    once = _order_passes(first.shard, first.slices, run.recipe, counts)
+    total = f"{DECIDES * once:,} record passes of training, and exact retraining {once:,}"
+    yield (
+        f"Judging takes {DECIDES} retrained models, {total}: it pays only where several requests"
+        " or methods share them."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rescind import erasure, methods_of, state
 from rescind.backends import Backends
 from rescind.core.canonical import build, digest
+from rescind.core.errors import UnknownKey
 from rescind.core.evidence import ErasureReceipt, Evaluation, Proof
 from rescind.core.protocols import Entry
 from rescind.core.report import Moment, Report, StageMark
@@ -25,6 +26,8 @@ WORDS = {
     "withdrawal.timed": "the withdrawal was timed",
     "records.suppressed": "records suppressed",
     "version.created": "new version made",
+    "references.trained": "models retrained without the records, to compare with",
+    "method.attempted": "a method was tried",
     "evaluation.done": "measured before and after",
     "proof.made": "replay",
     "version.released": "new version serves",
@@ -55,6 +58,7 @@ def report(b: Backends, request_id: str) -> Report:
     proof = b.ledger.get("proof", request_id)
     envelope = b.ledger.get("certificate", request_id)
     statement = read_statement(from_envelope(envelope).payload) if envelope else None
+    after = _measured(found, "after")
     return Report(
         request=request,
         model=_version(b, request_id),
@@ -62,8 +66,8 @@ def report(b: Backends, request_id: str) -> Report:
         plan=state.plan(b, request_id),
         timeline=tuple(_moment(e) for e in entries),
         before=_measured(found, "before").measurements,
-        after=_measured(found, "after").measurements,
-        unmeasured=_measured(found, "after").unmeasured,
+        after=after.measurements,
+        unmeasured=after.unmeasured,
         marks=_marks(b, request, entries),
         proof=build(Proof, proof) if proof else None,
         guarantee=statement.guarantee if statement else None,
@@ -72,7 +76,27 @@ def report(b: Backends, request_id: str) -> Report:
         exports=erasure.recipients(b, request),
         not_claimed=statement.scope if statement else ("Nothing is certified yet.",),
         exposure_seconds=exposure(request, entries),
+        judgement=after.judgement,
+        unjudged=after.unjudged,
+        attempts=after.attempts,
+        cpu_seconds=after.cpu_seconds,
     )
+
+
+def evaluation(b: Backends, request_id: str) -> Evaluation:
+    """What was measured after a request, and the verdict.
+
+    Raises:
+        UnknownKey: no such request, or it has not come so far.
+    """
+    request = state.request(b, request_id)
+    found = b.ledger.get("evaluation", request_id)
+    if found is None:
+        raise UnknownKey(
+            f"Request {request_id} has no evaluation yet; it is {request.status}.",
+            do=f"`rescind process {request_id}` makes one.",
+        )
+    return build(Evaluation, {"goal": request.goal, **found["after"]})
 
 
 def exposure(request: Request, entries: Sequence[Entry]) -> float | None:
@@ -100,6 +124,11 @@ def _moment(entry: Entry) -> Moment:
         what += f" ({cut} snapshot{'' if cut == 1 else 's'} cut)"
     if entry.kind == "evaluation.done" and not entry.facts["before"] and entry.facts["after"]:
         what = "measured after only; what served before was lost, or nothing did"
+    if entry.kind == "method.attempted":
+        outcome = str(entry.facts["outcome"]).replace("_", " ")
+        what = f"tried {entry.facts['method']}, {entry.facts['round']}: {outcome}"
+    if entry.kind == "references.trained":
+        what = f"{entry.facts['trained']} models retrained without the records, to compare with"
     if entry.kind == "proof.made":
         what = f"replay: {str(entry.facts['outcome']).replace('_', ' ')}"
     if entry.kind == "request.failed":

@@ -16,6 +16,7 @@ from rescind.core.plan import Plan
 from rescind.core.report import Moment, Report
 from rescind.core.request import Request
 from rescind.drawing import number
+from rescind.judged_tables import VERDICTS, attempt_table, gap_table
 from rescind.picture import Bars, Intervals, Lines, Stages, Table, shown, words
 
 VERIFY = "rescind certificate verify certificate.json --key signer.pem"
@@ -158,6 +159,7 @@ def sections(report: Report) -> list[Section]:
         Section("Key facts", [Facts(_facts(report))]),
         Section("Timeline", [_timeline(report)]),
         Section("Accuracy before and after", _accuracy(report)),
+        Section("Beside retrained models", _judged(report)),
         Section("What was cut and what serves", _stages(report)),
         Section("Plan", _plan(report.plan)),
         Section("Evidence", _evidence(report)),
@@ -268,6 +270,35 @@ def _row(side: str, m: Measurement | None) -> tuple[str, ...] | None:
     passed = "no threshold" if m.passed is None else "passed" if m.passed else "failed"
     value = (shown(m.name, m.value), f"{low} to {high}", number(m.n))
     return (words(m.name), f"{side} ({m.version})", *value, m.compared_with, passed)
+
+
+def _judged(report: Report) -> list[Block]:
+    goal = Paragraph(f"Goal: {GOALS[report.request.goal]}.")
+    found = report.judgement
+    if found is None:
+        told = report.unjudged or "the report holds no evaluation"
+        blocks: list[Block] = [Notice(f"Not judged: {told}.")]
+    else:
+        rate = found.rejection_rate_of_retrained
+        rejected = "no metric counts" if rate is None else f"{100 * rate:.0f} %"
+        rows = [
+            ("Verdict", VERDICTS[found.verdict]),
+            ("Because", found.because),
+            ("Retrained models", number(found.references)),
+            ("Seeds of the unlearned model", number(found.seeds)),
+            ("Retrained models that the same rules reject", rejected),
+        ]
+        blocks = [Facts(rows), gap_table(found)]
+    attempts = [attempt_table(report.attempts)] if report.attempts else []
+    return [goal, *blocks, *_costs(report), *attempts]
+
+
+def _costs(report: Report) -> list[Block]:
+    if not report.cpu_seconds:
+        return []
+    rows = [(words(name), f"{number(s)} s") for name, s in report.cpu_seconds.items()]
+    told = "Processor seconds, measured. Other evaluations on the same retain set share the models."
+    return [Paragraph(told), Facts(rows)]
 
 
 def _stages(report: Report) -> list[Block]:

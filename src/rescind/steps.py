@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
-from rescind import acceptance, evaluate, methods_of, replay, rows, state, trainer
+from rescind import (
+    acceptance,
+    escalation,
+    evaluate,
+    judging,
+    methods_of,
+    planner,
+    replay,
+    rows,
+    state,
+    trainer,
+)
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
 from rescind.core.dataset import Examples, Key, ManifestEntry, Record, Split
 from rescind.core.errors import MissingSource, NoOp, Refused, StaleVersion
 from rescind.core.evidence import Proof
 from rescind.core.guarantee import Empirical
-from rescind.core.protocols import Entry, Progress, Unlearned, Unlearner, Write
+from rescind.core.protocols import Entry, Escalation, Progress, Unlearned, Unlearner, Write
 from rescind.core.request import Request
 from rescind.core.run import Snapshot
 from rescind.core.version import ModelVersion, selection, weights_digest
@@ -32,20 +45,44 @@ def unlearn(b: Backends, request: Request, method: Unlearner | None, progress: P
         return request
     run = state.run(b)
     method = method or methods_of.make(request.method or run.recipe.method)
+    if isinstance(method, Escalation):
+        escalation.check(request, run)
     if not request.labels:
         request = _suppress(b, request)
-    generations = state.generations(b)
+    attempt = partial(_result, b, request, progress)
+    if isinstance(method, Escalation):
+        result, parameters = escalation.escalate(b, request, method, attempt, progress)
+    else:
+        result, parameters = attempt(method), plain(method)
+    with acceptance.one_at_a_time(b):
+        _check_result(b, request, result)
+        return _created(b, request, method, parameters, result)
+
+
+def _result(
+    b: Backends,
+    request: Request,
+    progress: Progress,
+    method: Unlearner,
+    *,
+    withdraw: bool = False,
+) -> Unlearned:
+    """What the method makes of the parts as they are, its bytes looked at; ``withdraw`` first takes
+    away what it would not keep.
+    """
+    run, generations = state.run(b), state.generations(b)
     forget, retain = _split(b, request)
-    handle = trainer.Handle(b, run, state.parts(b), generations, progress)
+    parts = state.parts(b)
+    if withdraw:
+        parts = planner.withdrawal(method, parts, request.cells).kept
+    handle = trainer.Handle(b, run, parts, generations, progress)
     try:
         result = method.unlearn(handle, Split(forget, retain), run)
     finally:
         forget.close()
         retain.close()
     _check_bytes(b, request, result)
-    with acceptance.one_at_a_time(b):
-        _check_result(b, request, result)
-        return _created(b, request, method, result)
+    return result
 
 
 def _suppress(b: Backends, request: Request) -> Request:
@@ -133,7 +170,13 @@ def _check_result(b: Backends, request: Request, result: Unlearned) -> None:
     trainer.check_current(b, result.parts)
 
 
-def _created(b: Backends, request: Request, method: Unlearner, result: Unlearned) -> Request:
+def _created(
+    b: Backends,
+    request: Request,
+    method: Unlearner,
+    parameters: Mapping[str, Any],
+    result: Unlearned,
+) -> Request:
     """Note the new version and the parts it adds and drops; they serve after the evidence."""
     live = {s.name: s for s in state.parts(b)}
     kept = {s.name for s in result.parts}
@@ -159,7 +202,7 @@ def _created(b: Backends, request: Request, method: Unlearner, result: Unlearned
         "guarantee": plain(result.guarantee),
         "from_scratch": result.from_scratch,
         "method": methods_of.name_of(method),
-        "parameters": plain(method),
+        "parameters": parameters,
         "released": False,
     }
     writes = (
@@ -193,7 +236,7 @@ def parts_of(b: Backends, request: Request) -> tuple[Snapshot, ...]:
 
 
 def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
-    """Step 5: before and after on the test records that are left."""
+    """Step 5: before and after on the test records that are left, and next to retrained models."""
     if request.status != "unlearned" or b.ledger.get("evaluation", request.id) is not None:
         return
     claim = b.ledger.get("claim", request.id)
@@ -204,6 +247,16 @@ def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
         selection(parts),
         (str(state.version(b).id), claim["version"]),
         progress,
+    )
+    after = replace(after, goal=request.goal, attempts=escalation.attempts(b, request))
+    answer = escalation.answered(b, request) or judging.answer(
+        b, request, claim["guarantee"]["kind"], parts, progress
+    )
+    after = replace(
+        after,
+        judgement=answer.judgement,
+        unjudged=answer.unjudged,
+        cpu_seconds=answer.cpu_seconds,
     )
     found = {"before": plain(before), "after": plain(after)}
     facts = {"before": len(before.measurements), "after": len(after.measurements)}
@@ -275,7 +328,7 @@ def close(b: Backends, request: Request) -> Request:
     if request.status != "erased":
         return request
     done = acceptance.moved(request, "closed")
-    cleared = ("original", "claim")
+    cleared = ("original", "claim", "attempts")
     writes = (*(Write(t, request.id, None) for t in cleared), state.write_request(done))
     b.ledger.append(Entry("request.closed", request.id, writes=writes))
     b.keys.destroy(f"request/{request.id}")

@@ -39,17 +39,30 @@ def train_orders(
     Raises:
         StaleVersion: a withdrawal took records away meanwhile.
     """
-    place = _place(b, run, entries, generations)
-    cells = sorted({str(c) for o in orders for c in o.cells(len(o.slices) - 1)})
-    jobs: list[Job] = [CacheCell(place, cell) for cell in cells]
-    for _ in b.executor.run(jobs, progress):
-        pass  # each leaves its activations in the store
+    place = cached_place(b, run, orders, entries, generations, progress)
     training: list[Job] = [TrainOrder(place, order) for order in orders]
     found = sorted(b.executor.run(training, progress), key=lambda pair: pair[0])
     return tuple(build(Snapshot, s) for _, snapshots in found for s in snapshots)
 
 
-def _place(
+def cached_place(
+    b: Backends,
+    run: Run,
+    orders: Sequence[Order],
+    entries: Sequence[ManifestEntry],
+    generations: Mapping[str, int],
+    progress: Progress,
+) -> Place:
+    """A place for training these orders, the activations of their cells in the store."""
+    place = place_for(b, run, entries, generations)
+    cells = sorted({str(c) for o in orders for c in o.cells(len(o.slices) - 1)})
+    jobs: list[Job] = [CacheCell(place, cell) for cell in cells]
+    for _ in b.executor.run(jobs, progress):
+        pass  # each leaves its activations in the store
+    return place
+
+
+def place_for(
     b: Backends, run: Run, entries: Sequence[ManifestEntry], generations: Mapping[str, int]
 ) -> Place:
     """An allow-list as an artifact of its own, so that a job needs no more than its name.

@@ -24,6 +24,7 @@ from rescind import (
 from rescind.core.canonical import digest
 from rescind.core.certificate import Certificate
 from rescind.core.dataset import Key, Row
+from rescind.core.evidence import Evaluation
 from rescind.core.plan import Plan
 from rescind.core.protocols import Progress, Unlearner
 from rescind.core.report import Report
@@ -177,6 +178,10 @@ class Workspace:
     def report(self, request_id: str) -> Report:
         """What a reader is told about a request."""
         return reporting.report(self.backends, request_id)
+
+    def evaluation(self, request_id: str) -> Evaluation:
+        """What was measured after a request, next to retrained models where it was judged."""
+        return reporting.evaluation(self.backends, request_id)
 
     def certificate(self, request_id: str) -> Certificate:
         """The certificate of a closed request."""

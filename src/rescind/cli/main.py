@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from rescind.cli import certificate, database, model, process, report, request, training
+from rescind.cli import certificate, database, evaluate, model, process, report, request, training
 from rescind.cli.failures import JSON, KNOWN, code_of, explained, tell
 
 
@@ -44,6 +44,7 @@ for _verb in (
     model.predict,
     request.plan,
     process.process,
+    evaluate.evaluate,
     report.report,
     database.erase,
     model.rebuild,

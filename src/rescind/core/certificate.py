@@ -8,12 +8,15 @@ from typing import Any, Literal
 
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof, Unmeasured
 from rescind.core.guarantee import Guarantee
+from rescind.core.judgement import Attempt, Judgement
 from rescind.core.request import Goal, Target
 
 Unchanged = Literal["no", "test_only", "not_served"]
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:rescind:deletion-certificate:1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+# younger than the first certificates: written only where they say something, absent in old ones
+ADDED = ("judgement", "unjudged", "attempts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,9 @@ class Statement:
     ``original``, ``unlearned`` and ``run`` are SHA-256 digests; ``unchanged`` says why the first
     two are equal where they are: no served snapshot had used the records. ``unmeasured`` says why
     the unlearned model has no measurement, where it has none. ``ledger_head`` and ``ledger_seq``
-    name the last entry before signing, so that erasure provably came before it.
+    name the last entry before signing, so that erasure provably came before it. ``judgement`` is
+    the comparison with retrained models, else ``unjudged`` says why there is none; ``attempts`` are
+    the methods that were tried.
     """
 
     request: str
@@ -51,6 +56,9 @@ class Statement:
     issued_at: str
     valid_until: str
     key_id: str
+    judgement: Judgement | None = None
+    unjudged: str = ""
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from rescind.core.guarantee import Sense
+from rescind.core.judgement import Attempt, Judgement
+from rescind.core.request import Goal
 
 Unmeasured = Literal["no", "nothing_served", "no_test_record"]
 
@@ -31,12 +33,19 @@ class Measurement:
 class Evaluation:
     """All measurements of a version, scored on the test records that are left.
 
-    ``unmeasured`` says why there are none, and "no" where there are some.
+    ``unmeasured`` says why there are none, and "no" where there are some. ``judgement`` compares
+    with retrained models; without it ``unjudged`` says which question is open. ``attempts`` are all
+    that ``Auto`` tried. ``cpu_seconds`` are processor seconds by what they were spent on.
     """
 
     version: str
     measurements: tuple[Measurement, ...]
     unmeasured: Unmeasured = "no"
+    goal: Goal = "influence"
+    judgement: Judgement | None = None
+    unjudged: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    cpu_seconds: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rescind.core.request import Goal
 
 Role = Literal["forgetting", "utility"]
 Verdict = Literal["admissible", "not_admissible", "no_power", "display_only"]
+Round = Literal["first", "fresh", "exact"]
+Outcome = Literal["admissible", "not_admissible", "no_power", "display_only", "refused", "exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +74,24 @@ class Judgement:
     seeds: int
     rejection_rate_of_retrained: float | None
     because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One method that ``Auto`` tried, and how it ended.
+
+    ``round`` is "first", or "fresh" where seeds never used before decide, or "exact" for the end.
+    ``tuned`` is "defaults", or the digest of the file of the search whose parameters were used.
+    ``outcome`` is the verdict, or "refused", or "exact"; ``because`` its reason. ``cpu_seconds``
+    are those of the method and of the reading, not of the retrained models.
+    """
+
+    method: str
+    parameters: Mapping[str, Any]
+    tuned: str
+    seeds: tuple[int, ...]
+    round: Round
+    outcome: Outcome
+    because: str
+    cpu_seconds: float
+    judgement: Judgement | None = None

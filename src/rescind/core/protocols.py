@@ -173,3 +173,18 @@ class Planner(Protocol):
     """A method that lays out its own training; others train one shard, one slice, one order."""
 
     def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]: ...
+
+
+@runtime_checkable
+class Escalation(Protocol):
+    """A method that is a list of others, the cheapest first. What stands above the plug-ins tries
+    them in turn, with ``seeds`` seeds each, and judges; its ``unlearn`` is what comes last.
+    """
+
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def seeds(self) -> int: ...
+    @property
+    def parameters(self) -> str: ...
+    def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned: ...

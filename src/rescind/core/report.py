@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof, Unmeasured
 from rescind.core.guarantee import Guarantee
+from rescind.core.judgement import Attempt, Judgement
 from rescind.core.plan import Plan
 from rescind.core.request import Request
 
@@ -50,3 +53,7 @@ class Report:
     exports: tuple[str, ...]
     not_claimed: tuple[str, ...]
     exposure_seconds: float | None
+    judgement: Judgement | None = None
+    unjudged: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    cpu_seconds: Mapping[str, Any] = field(default_factory=dict)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 from rescind.core.dataset import Source
 from rescind.core.errors import BadParameter
+from rescind.core.judgement import Margin
 from rescind.core.partition import Cell, Partition
 from rescind.core.task import Task
 
@@ -64,7 +65,8 @@ class Recipe:
 
     Nothing in it may be fitted to data: classes, head width and lengths are declared by ``task``.
     ``orders`` is the budget B of S3T; ``deletion_probabilities`` (one a slice) switches from
-    rotations to bipartite matching.
+    rotations to bipartite matching. ``margins`` say how far an edited model may lie from retrained
+    ones; without them it is not judged. They change no weight.
     """
 
     task: Task
@@ -78,6 +80,7 @@ class Recipe:
     batch_size: int = 32
     seed: int = 0
     deletion_probabilities: tuple[float, ...] | None = None
+    margins: tuple[Margin, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [
@@ -95,7 +98,19 @@ class Recipe:
         wrong = [p for p in self.deletion_probabilities or () if not 0.0 <= p <= 1.0]
         if wrong:
             problems.append(f"deletion_probabilities holds {wrong}; each must lie in [0, 1]")
-        _refuse(problems)
+        _refuse([*problems, *_margin_problems(self.margins)])
+
+
+def _margin_problems(margins: tuple[Margin, ...]) -> Iterator[str]:
+    names = [m.metric for m in margins]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        yield f"margins name {name!r} twice"
+    for margin in margins:
+        if not 0.0 < margin.width < inf:
+            yield f"the margin of {margin.metric!r} is {margin.width}; it must be above 0"
+    for role in ("forgetting", "utility") if margins else ():
+        if not any(m.role == role for m in margins):
+            yield f"no margin has the role {role!r}"
 
 
 @dataclass(frozen=True, slots=True)

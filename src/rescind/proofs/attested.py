@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rescind.core.certificate import Statement
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import SENSES, Certified, Exact, Guarantee
+from rescind.core.judgement import Attempt, Gap, Judgement
 
 STANDING: tuple[str, ...] = (
     "What the pretrained base may have seen before this training.",
@@ -33,6 +34,8 @@ def attested_by_signer(said: Statement) -> tuple[str, ...]:
         _replay(said.proof),
         _erasure(said.erasure),
         *(_measurement(one) for one in said.measurements),
+        *_judged(said.judgement, said.unjudged),
+        *(_attempt(one) for one in said.attempts),
     ]
     return tuple(readable(line) for line in lines)
 
@@ -86,6 +89,36 @@ def _measurement(one: Measurement) -> str:
     return (
         f"Measured: {one.name} = {one.value:.4g}, 95 % interval {low:.4g} to {high:.4g}, n ="
         f" {one.n}{COMPARED[one.compared_with]}{PASSED[one.passed]}."
+    )
+
+
+def _judged(judgement: Judgement | None, unjudged: str) -> list[str]:
+    """The verdict and each gap; a certificate that lacks both is older than judgements."""
+    if judgement is None:
+        return [f"Not judged against retrained models: {unjudged}"] if unjudged else []
+    rejected = judgement.rejection_rate_of_retrained
+    rate = "none" if rejected is None else f"{rejected:.0%}"
+    return [
+        f"Judged: {judgement.verdict.replace('_', ' ')}, {judgement.seeds} seeds against"
+        f" {judgement.references} retrained models, of which the same rules reject {rate}."
+        f" {judgement.because}",
+        *(_gap(one) for one in judgement.gaps),
+    ]
+
+
+def _gap(one: Gap) -> str:
+    low, high = one.interval
+    power = "" if one.power else "; no power" + ("" if one.counts else ", does not count")
+    return (
+        f"Gap to retrained: {one.metric} {one.gap:+.4g}, 95 % interval {low:.4g} to {high:.4g},"
+        f" spread of retrained {one.natural_spread:.4g}, margin {one.margin:g}{power}."
+    )
+
+
+def _attempt(one: Attempt) -> str:
+    return (
+        f"Tried: {one.method} ({one.tuned}, {one.round}, seeds {list(one.seeds)}):"
+        f" {one.outcome.replace('_', ' ')}. {one.because}"
     )
 
 

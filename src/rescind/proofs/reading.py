@@ -6,15 +6,16 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
 from rescind.core.canonical import Json, build, plain
-from rescind.core.certificate import PREDICATE_TYPE, STATEMENT_TYPE, Statement
+from rescind.core.certificate import ADDED, PREDICATE_TYPE, STATEMENT_TYPE, Statement
 from rescind.core.errors import BadParameter, VerificationFailed
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import Certified, Empirical, Exact
+from rescind.core.judgement import Attempt, Gap, Judgement
 from rescind.core.request import Target
 
 T = TypeVar("T")
@@ -67,7 +68,8 @@ def read_statement(payload: bytes) -> Statement:
 
     Fields that this version does not know are passed over, as in-toto asks of readers, except in
     the guarantee, where an unread word could take back the claim. Every known field must be there,
-    those with defaults too: an absent ``left`` must not read as nothing left.
+    those with defaults too: an absent ``left`` must not read as nothing left. Only the judgement
+    and the attempts, which older certificates lack, may be absent: that reads as not judged.
 
     Raises:
         VerificationFailed: it is no deletion certificate, or a field is missing or malformed.
@@ -94,9 +96,14 @@ def moment(text: str) -> datetime:
 
 
 def _statement(predicate: object) -> Statement:
-    data = _fields(Statement, predicate)
+    data = _fields(Statement, predicate, ADDED)
+    data["judgement"] = _judgement(data.get("judgement"))
+    data["attempts"] = [_attempt(item) for item in _list(data.get("attempts", []), "attempts")]
+    data.setdefault("unjudged", "")
     data["guarantee"] = _claim(data["guarantee"])
-    data["measurements"] = [_fields(Measurement, item) for item in _list(data["measurements"])]
+    data["measurements"] = [
+        _fields(Measurement, item) for item in _list(data["measurements"], "measurements")
+    ]
     data |= {name: _fields(record, data[name]) for name, record in NESTED.items()}
     statement = build(Statement, data)
     if plain(statement) != data:
@@ -106,15 +113,29 @@ def _statement(predicate: object) -> Statement:
     return statement
 
 
-def _fields(record: type[Any], value: object) -> dict[str, Any]:
-    """The known fields of a record, none of them missing."""
+def _fields(record: type[Any], value: object, may_lack: Collection[str] = ()) -> dict[str, Any]:
+    """The known fields of a record, none of them missing but those that may be."""
     if not isinstance(value, dict):
         raise BadParameter(f"{record.__name__} is not an object.")
     names = [field.name for field in dataclasses.fields(record)]
-    missing = [name for name in names if name not in value]
+    missing = [name for name in names if name not in value and name not in may_lack]
     if missing:
         raise BadParameter(f"{record.__name__} lacks {', '.join(missing)}.")
-    return {name: value[name] for name in names}
+    return {name: value[name] for name in names if name in value}
+
+
+def _judgement(value: object) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    found = _fields(Judgement, value)
+    return found | {"gaps": [_fields(Gap, gap) for gap in _list(found["gaps"], "gaps")]}
+
+
+def _attempt(value: object) -> dict[str, Any]:
+    found = _fields(Attempt, value)
+    if not isinstance(found["parameters"], dict):
+        raise BadParameter("The parameters of an attempt are not an object.")
+    return found | {"judgement": _judgement(found["judgement"])}
 
 
 def _claim(value: object) -> dict[str, Any]:
@@ -127,9 +148,9 @@ def _claim(value: object) -> dict[str, Any]:
     return known
 
 
-def _list(value: object) -> list[Any]:
+def _list(value: object, name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise BadParameter("The measurements are not a list.")
+        raise BadParameter(f"The {name} are not a list.")
     return value
 
 

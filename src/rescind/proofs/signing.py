@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from rescind.core.canonical import Json, dumps
+from rescind.core.canonical import Json, dumps, plain
 from rescind.core.certificate import (
+    ADDED,
     PAYLOAD_TYPE,
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -133,12 +134,18 @@ def sign_statement(statement: Statement, signers: Sequence[Signer]) -> Certifica
             "_type": STATEMENT_TYPE,
             "subject": [subject],
             "predicateType": PREDICATE_TYPE,
-            "predicate": statement,
+            "predicate": _predicate(statement),
         }
     )
     read_statement(payload)
     message = authenticated(PAYLOAD_TYPE, payload)
     return Certificate(payload, tuple(signer.sign(message) for signer in signers))
+
+
+def _predicate(statement: Statement) -> dict[str, Json]:
+    """All fields, of the younger ones those that say something."""
+    said: dict[str, Json] = plain(statement)
+    return {name: value for name, value in said.items() if name not in ADDED or value}
 
 
 def to_envelope(certificate: Certificate) -> dict[str, Json]:

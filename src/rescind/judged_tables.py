@@ -1,0 +1,59 @@
+"""A verdict as the report tells it: the gaps to retrained models, and all that was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rescind.core.judgement import Attempt, Gap, Judgement
+from rescind.drawing import number
+from rescind.picture import Table
+
+VERDICTS = {
+    "admissible": "admissible: equivalent to retrained models within the margins of the recipe",
+    "not_admissible": "not admissible",
+    "no_power": "no power: no metric tells the original model from retrained ones",
+    "display_only": "shown only, nothing is decided",
+}
+GAPS = (
+    "Metric",
+    "Role",
+    "Value",
+    "Retrained mean",
+    "Gap",
+    "95 % interval",
+    "Spread of retrained",
+    "Margin",
+    "Result",
+)
+
+
+def gap_table(found: Judgement) -> Table:
+    """One row a metric: value, gap with its 95 % interval, natural spread, margin, result."""
+    return Table(GAPS, [_gap_row(gap) for gap in found.gaps])
+
+
+def _gap_row(gap: Gap) -> tuple[str, ...]:
+    low, high = gap.interval
+    means = f"{gap.value:.4g}", f"{gap.retrained_mean:.4g}"
+    ends = f"{gap.gap:+.4g}", f"{low:+.4g} to {high:+.4g}", f"{gap.natural_spread:.4g}"
+    result = "equivalent" if gap.equivalent else "not equivalent"
+    told = result if gap.counts else "no power, does not count"
+    return gap.metric, gap.role, *means, *ends, f"{gap.margin:g}", told
+
+
+def attempt_table(attempts: Sequence[Attempt]) -> Table:
+    """One row an attempt, in order."""
+    head = ("Method", "Parameters", "Seeds", "Round", "Outcome", "Because", "CPU seconds")
+    rows = [
+        (
+            one.method,
+            one.tuned if one.tuned == "defaults" else f"searched ({one.tuned[:12]})",
+            ", ".join(map(str, one.seeds)) or "none",
+            one.round,
+            one.outcome.replace("_", " "),
+            one.because,
+            number(one.cpu_seconds),
+        )
+        for one in attempts
+    ]
+    return Table(head, rows, "All methods that were tried, in order")
