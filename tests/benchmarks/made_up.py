@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from rescind.benchmarks.result import Floor, Layer, Line, Part, Point, Result, Shown
 from rescind.benchmarks.setting import Ranking
@@ -44,7 +45,7 @@ CONTROLS: dict[str, tuple[float, float, float, int]] = {
 LAYERS = ("stem", "block 1", "block 2", "block 3", "pool")
 
 
-def gap(margin: Margin, widths: float, power: bool, decides: bool = True) -> Gap:
+def gap(margin: Margin, widths: float, power: bool) -> Gap:
     """A gap of so many margins, with an interval of 0.4 margins to each side."""
     counts = power or margin.role == "utility"
     p = 0.001 if widths < 0.6 else 0.4
@@ -159,8 +160,6 @@ def ranked(lines: tuple[Line, ...]) -> tuple[Line, ...]:
 
 
 def _placed(ln: Line, places: Mapping[Weighting, tuple[int | None, float]]) -> Line:
-    from dataclasses import replace
-
     return replace(
         ln,
         ranks={name: place for name, (place, _) in places.items()},
@@ -201,6 +200,7 @@ def part(
         metrics_share=0.0712345678,
         floor=Floor(biased=0.412, unbiased=-0.0013, examples=1200, width=512),
         cpu_seconds=4321.0,
+        notes=("A note on this part.",),
     )
 
 

@@ -36,7 +36,7 @@ def refuse(result: Result) -> None:
         if any(rank is not None for rank in line.ranks.values()) and _why_unranked(line)
     ]
     for p in result.sequence:
-        gap, slack = p.value - p.retrained, 1e-4 * (abs(p.value) + abs(p.retrained))
+        gap, slack = p.value - p.retrained, 1e-9 + 1e-4 * (abs(p.value) + abs(p.retrained))
         if not p.interval[0] - slack <= gap <= p.interval[1] + slack:
             problems.append(f"the gap {gap:g} of {p.method!r} is not in its interval {p.interval}")
     if problems:

@@ -47,6 +47,7 @@ class View:
     title: str
     question: str
     notices: tuple[str, ...]
+    notes: tuple[str, ...]
     facts: Facts
     grids: tuple[Grid, Grid]
     scatter: Markup | None
@@ -190,6 +191,7 @@ def _view(i: int, part: Part) -> View:
         title=_title(part),
         question=f"Question asked: {GOALS[part.goal]}. {REFERENCE[part.goal]}",
         notices=tuple(_notices(part)),
+        notes=part.notes,
         facts=_facts(part),
         grids=(verdict_grid(part), cost_grid(part)),
         scatter=gaps(part) if points else None,

@@ -13,8 +13,8 @@ from rescind.benchmarks.result import Layer, Part, Point
 from rescind.drawing import Attributes, Scale, canvas, data, draw, marker, path, text_of
 from rescind.picture import words
 
-WIDTH, HEIGHT = 210.0, 150.0
-TOP, BOTTOM, RIGHT = 22.0, 122.0, 200.0
+WIDTH, HEIGHT = 184.0, 146.0
+TOP, BOTTOM, RIGHT = 22.0, 122.0, 176.0
 
 
 @dataclass(frozen=True, slots=True)

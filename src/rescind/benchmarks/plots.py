@@ -16,6 +16,7 @@ from rescind.benchmarks.order import distance, ordered, percent, share, verdict,
 from rescind.benchmarks.result import Line, Part
 from rescind.core.judgement import Gap
 from rescind.drawing import Attributes, canvas, draw, marker, number, text_of
+from rescind.picture import words
 
 WIDTH, HEIGHT = 440.0, 400.0
 LEFT, TOP, RIGHT, BOTTOM = 46.0, 24.0, 428.0, 352.0
@@ -98,8 +99,13 @@ def gaps(part: Part) -> Markup:
     places = [(across.at(distance(d.forget)), up.at(distance(d.utility))) for d in points]
     for dot, place in zip(points, places, strict=True):
         _dot(svg, dot, place, across, up)
-    for dot, place, box in zip(points, places, labels(points, places), strict=True):
-        _label(svg, dot, place, box)
+    boxes = labels(points, places)
+    for place, box in zip(places, boxes, strict=True):
+        _leader(svg, place, box)
+    for dot, box in zip(points, boxes, strict=True):
+        spot: Attributes = {"x": (box[0] + box[2]) / 2, "y": box[3] - 3, "text-anchor": "middle"}
+        facts = {"class": "over", "data-label": str(dot.number), **spot}
+        draw(svg, "text", facts, str(dot.number))
     return text_of(svg)
 
 
@@ -162,7 +168,7 @@ def _bar(
 ) -> None:
     at, whole = across
     group = draw(svg, "g", {"class": "cost", "data-value": repr(value)})
-    told = percent(value) if value else "no time was measured"
+    told = percent(value) if value else "0 %, not on this scale"
     draw(group, "text", {"class": "over", "x": 12, "y": top + 13}, f"{name}: {told}")
     if at is not None:
         left, width = min(at, whole), max(abs(at - whole), 1.0)
@@ -212,7 +218,7 @@ def _dot(svg: ET.Element, dot: Dot, place: tuple[float, float], across: Bent, up
 def told(dot: Dot) -> str:
     """The two gaps of a dot in words."""
     parts = [
-        f"{g.metric} {distance(g):.3g} margins{'' if g.counts else ', no power'}"
+        f"{words(g.metric).lower()} {distance(g):.3g} margins{'' if g.counts else ', no power'}"
         for g in (dot.forget, dot.utility)
     ]
     return "; ".join(parts)
@@ -229,20 +235,21 @@ def signs() -> list[tuple[Markup, str]]:
     return found
 
 
-def _label(svg: ET.Element, dot: Dot, place: tuple[float, float], box: Box) -> None:
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    if math.hypot(x - place[0], y - place[1]) > 16:
-        line: Attributes = {"x1": place[0], "y1": place[1], "x2": x, "y2": y}
-        draw(svg, "line", {"class": "leader", **line})
-    spot: Attributes = {"x": x, "y": y + 4, "text-anchor": "middle"}
-    draw(svg, "text", {"class": "over", "data-label": str(dot.number), **spot}, str(dot.number))
+def _leader(svg: ET.Element, place: tuple[float, float], box: Box) -> None:
+    """A line from a dot to the edge of its number, where that is not beside it."""
+    dx, dy = (box[0] + box[2]) / 2 - place[0], (box[1] + box[3]) / 2 - place[1]
+    far = math.hypot(dx, dy)
+    if far > 16:
+        keep = (far - 8) / far
+        to: Attributes = {"x2": place[0] + keep * dx, "y2": place[1] + keep * dy}
+        draw(svg, "line", {"class": "leader", "x1": place[0], "y1": place[1], **to})
 
 
 def _around(place: tuple[float, float], width: float) -> Iterator[Box]:
     """Boxes around a place, the nearest first."""
     x, y = place
-    for far in (13.0, 21.0, 30.0, 40.0, 52.0, 66.0):
-        for turn in range(12):
-            angle = math.pi * (2 * turn - 3) / 12
+    for far in (13.0, 21.0, 30.0, 40.0, 52.0, 66.0, 82.0, 100.0, 120.0):
+        for turn in range(16):
+            angle = math.pi * (2 * turn - 4) / 16
             cx, cy = x + far * math.cos(angle), y + far * math.sin(angle)
             yield cx - width / 2, cy - 7, cx + width / 2, cy + 7

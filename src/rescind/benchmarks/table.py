@@ -27,6 +27,19 @@ from rescind.picture import words
 NONE = "–"  # noqa: RUF001 - a dash for a cell that has no number
 
 
+COSTS = (
+    ("AGL", ""),
+    ("AGR", ""),
+    ("H-LR", ""),
+    ("Worst group", "points to retraining"),
+    ("Processor time", "of retraining"),
+    ("Steps", ""),
+    ("Memory", "peak"),
+    ("Bytes read", ""),
+    ("Bytes stored", ""),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A cell: its text, a smaller second line, what is told on hover, its class, exact numbers."""
@@ -66,7 +79,7 @@ class Grid:
 def verdict_grid(part: Part) -> Grid:
     """Verdict, the three ranks, and a gap with its interval for each margin."""
     heads = [Cell("Verdict"), *(Cell("Rank", name) for name in WEIGHTS)]
-    heads += [Cell(words(m.metric), f"{m.role}, ± {m.width:g}") for m in part.margins]
+    heads += [Cell(words(m.metric), f"{m.role}, ±\u00a0{m.width:g}") for m in part.margins]
     rows = [
         _row(i, line, (_verdict(line), *_ranks(line), *_gaps(line, part.margins)))
         for i, line in enumerate(ordered(part), 1)
@@ -78,15 +91,13 @@ def verdict_grid(part: Part) -> Grid:
 
 def cost_grid(part: Part) -> Grid:
     """Scores, what the worst group pays beyond retraining, and what the method took."""
-    heads = [Cell("AGL"), Cell("AGR"), Cell("H-LR"), Cell("Worst group", "points to retraining")]
-    heads += [Cell("Processor time", "of retraining"), Cell("Steps"), Cell("Memory", "peak")]
-    heads += [Cell("Bytes read"), Cell("Bytes stored")]
+    heads = [Cell(text, note, "", "number") for text, note in COSTS]
     rows = [
         _row(i, line, (*_scores(line.scores), _damage(line), *_cost(line, part)))
         for i, line in enumerate(ordered(part), 1)
     ]
     retrained = Line(name="", control=True, cost=part.retraining)
-    foot = (*(Cell(NONE) for _ in range(4)), *_cost(retrained, part))
+    foot = (*(Cell(NONE, sign="number") for _ in range(4)), *_cost(retrained, part))
     return Grid(
         "Scores, damage and cost",
         tuple(heads),
@@ -112,7 +123,7 @@ def _ranks(line: Line) -> list[Cell]:
         rank, saving = line.ranks.get(name), line.savings.get(name)
         hint = "" if saving is None else f"{saving:.3g} times less than retraining"
         numbers = {} if rank is None else {"rank": float(rank)}
-        cells.append(Cell(NONE if rank is None else str(rank), "", hint, "number", numbers))
+        cells.append(Cell(NONE if rank is None else str(rank), "", hint, "rank", numbers))
     return cells
 
 
@@ -123,14 +134,14 @@ def _gaps(line: Line, margins: Sequence[Margin]) -> list[Cell]:
 
 def _gap(gap: Gap) -> Cell:
     low, high = gap.interval
-    told = [f"{n:+.{decimals(gap.margin)}f}" for n in (gap.gap, low, high)]
+    places = decimals(gap.margin)
     state = "within" if gap.equivalent else "outside" if gap.counts else "powerless"
-    sign = {"within": "✓ ", "outside": "✗ ", "powerless": ""}[state]
-    tail = " no power" if state == "powerless" else ""
+    sign = {"within": "✓ ", "outside": "✗ ", "powerless": "no power "}[state]
     p = "does not count" if gap.p_corrected is None else f"p {gap.p_corrected:.2g} after Holm"
     hint = f"{number(gap.value)}, retrained {number(gap.retrained_mean)}; {p}"
     numbers = {"value": gap.gap, "low": low, "high": high, "margin": gap.margin}
-    return Cell(f"{sign}{told[0]}", f"{told[1]} to {told[2]}{tail}", hint, f"gap {state}", numbers)
+    interval = f"{low:.{places}f} to {high:.{places}f}"
+    return Cell(f"{sign}{gap.gap:+.{places}f}", interval, hint, f"gap {state}", numbers)
 
 
 def _rejected(part: Part) -> Cell:
@@ -156,7 +167,7 @@ def _retrained(part: Part) -> list[Cell]:
 
 def _scores(scores: Scores | None) -> list[Cell]:
     if scores is None:
-        return [Cell(NONE) for _ in range(3)]
+        return [Cell(NONE, sign="number") for _ in range(3)]
     agl = factors(scores.logit_parts)
     agr = factors(scores.representation_parts)
     why = scores.undefined
