@@ -7,6 +7,7 @@ from pathlib import Path
 import failing_methods as failing
 import lying_methods as lying
 import pytest
+from false_certificates import AddsNoiseAlone
 
 from rescind.core.protocols import Unlearner
 from rescind.testing.conformance import CHECKS, WITHDRAWER_CHECKS, NotConforming, run_check
@@ -24,6 +25,7 @@ BREAKS: dict[str, tuple[Unlearner, str]] = {
     "parts_have_lineage": (lying.ReturnsForeignParts(), "elsewhere"),
     "one_cpu_thread": (failing.TakesTwoThreads(), r"\(1, 2\)"),
     "exact_claims_survive_the_replay": (failing.ClaimsTooMuch(), "was claimed and"),
+    "certified_claims_survive_an_audit": (AddsNoiseAlone(), "two claims allow 2.00"),
     "withdrawal_cuts_the_cells": (lying.CutsTheWrongShard(), "are kept"),
     "withdrawal_is_a_partition": (lying.LosesParts(), "lost, doubled or put in"),
     "withdrawing_twice_changes_nothing": (lying.CutsMoreTheSecondTime(), "cut more"),

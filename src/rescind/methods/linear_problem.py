@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 SAME = 1e-3  # of a loss in single precision and its formula in double; another loss is further off
 FORCING = 1e-3  # of the gradient, which conjugate gradients leave over in each step
 INNER = 1_000
-OWN = {"weight", "bias"}  # a weight_norm keeps other names, and makes the weight anew from them
+OWN = {
+    "weight",
+    "bias",
+}  # a weight or spectral norm keeps others, and makes the weight anew from them
 HALVINGS = 40
 
 

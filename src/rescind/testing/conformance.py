@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,20 @@ from rescind.core.canonical import build, dumps
 from rescind.core.certificate import Certificate, Statement
 from rescind.core.dataset import Key
 from rescind.core.errors import Refused, RescindError, UnsupportedModel
-from rescind.core.guarantee import STRENGTH, Exact
+from rescind.core.guarantee import STRENGTH, Certified, Exact
 from rescind.core.partition import Cell
 from rescind.core.protocols import Unlearner, Withdrawer
 from rescind.core.run import Snapshot
 from rescind.proofs.verifier import verify
 from rescind.resolve import Ask
+from rescind.testing.epsilon_audit import epsilon_at_least
 from rescind.testing.trial import SEEDS, Trial, trained_keys, trial_rows
 from rescind.workspace import Workspace
 
 CHANCE = 0.5  # two labels in equal numbers
 WELL_ABOVE = 0.85  # what the trained models of the trial reach with room to spare
 MAY_LOSE = 0.15  # of the test accuracy, by forgetting one record of 120
+DRAWS = 400  # releases in each world of an audit: they can show an epsilon of 3.9 and no more
 
 
 class NotConforming(RescindError, AssertionError):
@@ -164,7 +167,7 @@ def everything_waits(trial: Trial) -> None:
     live = state.parts(workspace.backends)
     request = trial.accept(workspace, workspace.keys())
     try:
-        workspace.process(request.id, method=trial.method, replay=False)
+        workspace.process(request.id, method=trial.applied(workspace), replay=False)
     except RescindError as error:
         withdraws = isinstance(trial.method, Withdrawer)
         _demand(not withdraws or isinstance(error, Refused), here, f"It was not asked: {error}")
@@ -174,11 +177,20 @@ def everything_waits(trial: Trial) -> None:
 
 
 def same_seed_same_weights(trial: Trial) -> None:
-    """Two workspaces with the same seed come out with the same bytes."""
+    """Two workspaces with the same seed come out with the same bytes.
+
+    A method whose seed is None draws from the system: two of its releases differ, and it is tried
+    with a seed instead.
+    """
+    here, method = "same_seed_same_weights", trial.method
+    if getattr(method, "seed", 0) is None:
+        free = [o.seen.stored.values() for o in (trial.outcome, trial.forget_one())]
+        _demand([*free[0]] != [*free[1]], here, "Without a seed the same bytes came twice.")
+        method = dataclasses.replace(method, seed=0)  # type: ignore[type-var]
+        trial = Trial(method, trial.folder, trial.records, trial.epochs)
     one, two = trial.outcome, trial.forget_one()
     names = [s.name for s in one.seen.result.parts]
     same = names == [s.name for s in two.seen.result.parts] and one.seen.stored == two.seen.stored
-    here = "same_seed_same_weights"
     _demand(same, here, "The same seed gave other bytes the second time.")
     both = (one.workspace.state_digest(), two.workspace.state_digest())
     _demand(both[0] == both[1], here, "The same seed serves another selection the second time.")
@@ -241,6 +253,22 @@ def exact_claims_survive_the_replay(trial: Trial) -> None:
     _demand(STRENGTH[carried.kind] <= STRENGTH[claimed.kind], here, f"{carried} out of {claimed}.")
 
 
+def certified_claims_survive_an_audit(trial: Trial) -> None:
+    """Releases do not show what the forgotten records said, beyond what is claimed.
+
+    Whatever they said, each world is (epsilon, delta) from one and the same retrained model, so the
+    two are at most (2 epsilon, (1 + e^epsilon) delta) from each other.
+    """
+    here, claimed = "certified_claims_survive_an_audit", trial.outcome.seen.result.guarantee
+    if not isinstance(claimed, Certified):
+        return
+    delta = (1.0 + math.exp(min(claimed.epsilon, 100.0))) * claimed.delta
+    one, other = (trial.releases(DRAWS, swapped=swapped) for swapped in (False, True))
+    found = epsilon_at_least(one, other, delta)
+    said = f"Releases show an epsilon of at least {found:.2f}; two claims allow"
+    _demand(found <= 2 * claimed.epsilon, here, f"{said} {2 * claimed.epsilon:.2f}.")
+
+
 def withdrawal_cuts_the_cells(trial: Trial) -> None:
     """After a withdrawal no part is left that was made from one of the cells."""
     here, (method, parts, sets) = "withdrawal_cuts_the_cells", _withdrawals(trial)
@@ -300,7 +328,7 @@ def _forget_many(check: str, trial: Trial, keys: Sequence[Key]) -> None:
     request = trial.accept(workspace, keys, outage=True)
     certificate: Certificate | None = None
     try:
-        certificate = workspace.process(request.id, method=trial.method, replay=False)
+        certificate = workspace.process(request.id, method=trial.applied(workspace), replay=False)
     except (Refused, UnsupportedModel):
         certified = workspace.backends.ledger.get("certificate", request.id) is not None
         _demand(not certified, check, "A failed request has a certificate.")
@@ -367,6 +395,7 @@ CHECKS: dict[str, Check] = _named(
     one_cpu_thread,
     keeps_utility,
     exact_claims_survive_the_replay,
+    certified_claims_survive_an_audit,
 )
 WITHDRAWER_CHECKS: dict[str, Check] = _named(
     withdrawal_cuts_the_cells,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rescind import methods_of, state, trainer
 from rescind.core.canonical import digest, plain
@@ -18,7 +19,14 @@ from rescind.core.certificate import Statement
 from rescind.core.dataset import Key, Record, Split
 from rescind.core.errors import BadParameter
 from rescind.core.partition import Partition
-from rescind.core.protocols import Editable, ModelHandle, Planner, Unlearned, Unlearner
+from rescind.core.protocols import (
+    Editable,
+    Escalation,
+    ModelHandle,
+    Planner,
+    Unlearned,
+    Unlearner,
+)
 from rescind.core.request import Request
 from rescind.core.run import AdamW, Order, Recipe, Run, Snapshot
 from rescind.methods.retrain import Retrain
@@ -26,10 +34,16 @@ from rescind.proofs.reading import read_statement
 from rescind.resolve import Ask
 from rescind.settings import Settings
 from rescind.storage.keys import KeyStore
+from rescind.testing.memory import MemoryModel, run_of, train_whole
 from rescind.testing.tiny import LABELS, NAMES, WORDS, tiny_recipe, tiny_task
+from rescind.training.modules import Classification
 from rescind.workspace import Workspace, open_workspace
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 BLOCKS = 4
+FORGOTTEN = 12  # records in each of many releases: one would hardly move a model of 120
 SEEDS = (0, 1, 2)
 
 
@@ -42,6 +56,22 @@ def trial_rows(records: int) -> list[dict[str, str]]:
         text = " ".join([NAMES[i % len(NAMES)], *words, str(i)])
         rows.append({"id": f"r{i}", "label": label, "text": text})
     return rows
+
+
+def linear_rows(records: int) -> list[dict[str, Any]]:
+    """The same rows with an array beside the text: 1 for each of the labels' words in it."""
+    words = [word for label in LABELS for word in WORDS[label]]
+    return [
+        row | {"array": [float(word in row["text"].split()) for word in words]}
+        for row in trial_rows(records)
+    ]
+
+
+def linear_task() -> Classification:
+    """One linear layer over the words."""
+    words = sum(map(len, WORDS.values()))
+    arguments = {"inputs": words, "outputs": len(LABELS), "hidden": ()}
+    return Classification("rescind.training.zoo:mlp", LABELS, (words,), arguments)
 
 
 def name_for(method: Unlearner) -> str:
@@ -193,14 +223,25 @@ class Trial:
         """How a request asks for the method."""
         return name_for(self.method)
 
+    @property
+    def linear(self) -> bool:
+        """Whether the method serves one linear layer only and says so by ``linear_only``."""
+        return bool(getattr(self.method, "linear_only", False))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is trained on; keys, labels and texts are those of ``trial_rows`` in either case."""
+        return linear_rows(self.records) if self.linear else [*trial_rows(self.records)]
+
     def recipe(self, seed: int) -> Recipe:
         """The method's own layout where it has one, on 2 x 2 cells if it takes them; else S3T's."""
         task = tiny_task(self.folder / "encoder", BLOCKS)
         planner = self.method if isinstance(self.method, Planner) else None
         recipe = tiny_recipe(task, "s3t" if planner is None else self.name)
         recipe = replace(recipe, partition=Partition(2, 2, 0.3), epochs=self.epochs, seed=seed)
-        if planner is not None and not _lays_out(planner, recipe):
+        if self.linear or (planner is not None and not _lays_out(planner, recipe)):
             recipe = replace(recipe, partition=Partition(1, 1, 0.3), orders=1, blocks_per_slice=2)
+        if self.linear:
+            recipe = replace(recipe, task=linear_task(), blocks_per_slice=1)
         return replace(recipe, optimizer=AdamW(lr=1e-2, head_lr=3e-2))
 
     def workspace(self, seed: int = 0) -> Workspace:
@@ -217,6 +258,15 @@ class Trial:
         """Ask for these records to be forgotten by the method; duplicates may stay."""
         ask = Ask(keys=tuple(keys), near="keep", method=self.name, accept_outage=outage)
         return workspace.request(ask)
+
+    def applied(self, workspace: Workspace) -> Unlearner:
+        """The method as the pipeline is to call it.
+
+        A list of methods needs margins and eight retrained models to choose among them. Not here:
+        it is called without that frame, so that what it ends with is what is tried.
+        """
+        listed = isinstance(self.method, Escalation)
+        return Watched(self.method, workspace) if listed else self.method
 
     def forget_one(self, seed: int = 0, *, replay: bool = False) -> Outcome:
         """Forget the first record trained on, with the method watched."""
@@ -241,9 +291,31 @@ class Trial:
         certificate = workspace.process(request.id, method=reference, replay=False)
         return read_statement(certificate.payload)
 
+    def releases(self, draws: int, *, swapped: bool) -> Tensor:
+        """Weights (draws, parameters) of as many runs of the method on one model in memory.
+
+        ``FORGOTTEN`` records are forgotten; ``swapped`` trains the model with their labels wrong.
+        """
+        import torch
+
+        rows, recipe = self.rows(), self.recipe(0)
+        for row in rows[:FORGOTTEN] if swapped else ():
+            row["label"] = LABELS[1 - LABELS.index(row["label"])]
+        records = [Record(row["id"], row, digest(row)) for row in rows]
+        model = MemoryModel(train_whole(recipe, rows))
+        split, run = Split(records[:FORGOTTEN], records[FORGOTTEN:]), run_of(recipe)
+        found = []
+        for _ in range(draws):
+            model.edited = None
+            self.method.unlearn(model, split, run)
+            state = (model.edited or model.model).module.state_dict()
+            found.append(torch.cat([t.reshape(-1).double() for t in state.values()]))
+        return torch.stack(found)
+
     def _train(self, template: Path, recipe: Recipe, seed: int) -> None:
-        rows = self.folder / f"rows-{self.records}.jsonl"
-        rows.write_text("\n".join(json.dumps(row) for row in trial_rows(self.records)))
+        kind = "linear" if self.linear else "text"
+        rows = self.folder / f"rows-{kind}-{self.records}.jsonl"
+        rows.write_text("\n".join(json.dumps(row) for row in self.rows()))
         keys = KeyStore(template / "keys")
         for secret in ("workspace", "partition"):
             keys.put(secret, bytes([seed]) * 32)
