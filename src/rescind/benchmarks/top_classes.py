@@ -131,7 +131,8 @@ class Evenness:
 
     ``entropy`` of the mean softmax mass, from 0, all on one class, to 1, all alike; ``permuted`` is
     the mean of the same where each row's columns change places at random, ``spread`` its standard
-    deviation. ``effective`` is exp of the entropy in nats: the number of classes alike that would have it.
+    deviation. ``effective`` is exp of the entropy in nats: the number of classes alike that would
+    have it.
     ``reason`` says why there are no top classes; it is empty where there are.
     """
 
