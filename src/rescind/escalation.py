@@ -130,14 +130,17 @@ def attempts(b: Backends, request: Request) -> tuple[Attempt, ...]:
     return tuple(build(Attempt, row["attempt"]) for row in _rows(b, request))
 
 
-def answered(b: Backends, request: Request) -> Answer | None:
-    """The verdict by which a method was taken, or that the end is exact; None without ``Auto``."""
-    rows = _rows(b, request)
-    last = build(Attempt, rows[-1]["attempt"]) if rows else None
-    if last is None or last.outcome not in ("admissible", "exact"):
-        return None
-    unjudged = judging.EXACT if last.judgement is None else ""
-    return Answer(last.judgement, unjudged, rows[-1]["costs"])
+def answered(b: Backends, request: Request, parts: Sequence[Snapshot]) -> Answer | None:
+    """The verdict by which these parts were taken, or that they end an escalation; None where they
+    come from elsewhere.
+    """
+    names = {s.name for s in parts}
+    for row in _rows(b, request):
+        result = _result(row["result"])
+        if result is not None and {s.name for s in result.parts} == names:
+            found = build(Attempt, row["attempt"]).judgement
+            return Answer(found, "" if found else judging.EXACT, row["costs"])
+    return None
 
 
 def _rows(b: Backends, request: Request) -> list[dict[str, Any]]:

@@ -96,9 +96,9 @@ def open_question(
         return EXACT
     if request.cells <= {"test"}:
         return TEST_ONLY
-    several = max(len(selection(parts)), len(state.original(b, request.id)))
-    if several != 1:
-        return f"the model is served in {several} parts, and not yet judged in more than one"
+    for served in (selection(parts), state.original(b, request.id)):
+        if len(served) != 1:
+            return f"the model is served in {len(served)} parts, and only one can be judged yet"
     forget, off = _forget(b, request)
     if off:
         return NOT_READ[MissingSource]

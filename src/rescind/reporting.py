@@ -124,6 +124,9 @@ def _moment(entry: Entry) -> Moment:
         what += f" ({cut} snapshot{'' if cut == 1 else 's'} cut)"
     if entry.kind == "evaluation.done" and not entry.facts["before"] and entry.facts["after"]:
         what = "measured after only; what served before was lost, or nothing did"
+    verdict = str(entry.facts.get("verdict", "not judged"))
+    if not verdict.startswith("not judged"):
+        what += f"; beside retrained models: {verdict.replace('_', ' ')}"
     if entry.kind == "method.attempted":
         outcome = str(entry.facts["outcome"]).replace("_", " ")
         what = f"tried {entry.facts['method']}, {entry.facts['round']}: {outcome}"

@@ -249,7 +249,7 @@ def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
         progress,
     )
     after = replace(after, goal=request.goal, attempts=escalation.attempts(b, request))
-    answer = escalation.answered(b, request) or judging.answer(
+    answer = escalation.answered(b, request, parts) or judging.answer(
         b, request, claim["guarantee"]["kind"], parts, progress
     )
     after = replace(
@@ -259,7 +259,12 @@ def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
         cpu_seconds=answer.cpu_seconds,
     )
     found = {"before": plain(before), "after": plain(after)}
-    facts = {"before": len(before.measurements), "after": len(after.measurements)}
+    facts = {
+        "before": len(before.measurements),
+        "after": len(after.measurements),
+        "goal": after.goal,
+        "verdict": after.judgement.verdict if after.judgement else f"not judged: {after.unjudged}",
+    }
     b.ledger.append(
         Entry("evaluation.done", request.id, facts, (Write("evaluation", request.id, found),))
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tiny_workspace import new_workspace
 
-from rescind import state
+from rescind import rows, state
+from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Key
 from rescind.core.judgement import Margin
 from rescind.core.partition import Partition
@@ -16,23 +19,22 @@ from rescind.core.request import Goal, Request
 from rescind.core.run import AdamW, Recipe
 from rescind.resolve import Ask
 from rescind.training.modules import Classification
-from rescind.workspace import Workspace
+from rescind.workspace import Workspace, open_workspace
 
+TEMPLATES = tempfile.TemporaryDirectory()  # removed when the process ends
 NAMES = ("red", "green", "blue")
 CENTRES = {"red": (2.0, 0.0), "green": (-1.0, 1.7), "blue": (-1.0, -1.7)}
-TASK = Classification(
-    "rescind.training.zoo:mlp", NAMES, (2,), {"inputs": 2, "outputs": 3, "hidden": (8,)}
-)
+MLP = {"inputs": 2, "outputs": 3, "hidden": (8,)}
 # red goes as a whole: the original answers it, a retrained model cannot
 MARGINS = (
-    Margin("forget accuracy", 0.2, "forgetting"),
-    Margin("forget confidence", 0.2, "forgetting"),
-    Margin("retain accuracy", 0.1, "utility"),
-    Margin("test accuracy", 0.3, "utility"),
+    Margin("forget accuracy", 0.4, "forgetting"),
+    Margin("forget confidence", 0.4, "forgetting"),
+    Margin("retain accuracy", 0.2, "utility"),
+    Margin("test accuracy", 0.5, "utility"),
 )
 
 
-def rows(n: int = 90) -> list[dict[str, object]]:
+def clouds(n: int = 90) -> list[dict[str, object]]:
     draw, found = random.Random(5), list[dict[str, object]]()
     for i in range(n):
         name = NAMES[i % 3]
@@ -41,38 +43,56 @@ def rows(n: int = 90) -> list[dict[str, object]]:
     return found
 
 
-def judged_workspace(
-    folder: Path, margins: Sequence[Margin] = MARGINS, method: str = "finetune"
-) -> Workspace:
-    recipe = Recipe(
-        task=TASK,
+def recipe_for(
+    margins: Sequence[Margin] = MARGINS, method: str = "finetune", shards: int = 1
+) -> Recipe:
+    return Recipe(
+        task=Classification("rescind.training.zoo:mlp", NAMES, (2,), MLP),
         method=method,
-        partition=Partition(1, 1, 0.2),
+        partition=Partition(shards, 1, 0.2),
         orders=1,
         epochs=12,
         batch_size=16,
         optimizer=AdamW(lr=3e-2),
         margins=tuple(margins),
     )
-    workspace = new_workspace(folder)
-    workspace.train(recipe, rows(), key="id", store=True)
-    return workspace
 
 
-def trained_keys(workspace: Workspace, name: str = "red") -> tuple[Key, ...]:
-    """Keys of a colour, those of the test set left out."""
-    listed = {e.key: e.cell for e in state.allowed(workspace.backends)}
-    named = {r.key: str(r.row["label"]) for r in _records(workspace)}
-    return tuple(k for k, cell in listed.items() if cell != "test" and named[k] == name)
+def judged_workspace(
+    folder: Path,
+    margins: Sequence[Margin] = MARGINS,
+    method: str = "finetune",
+    shards: int = 1,
+) -> Workspace:
+    """As trained; a recipe is trained once, and copied."""
+    recipe = recipe_for(margins, method, shards)
+    template = Path(TEMPLATES.name) / digest(plain(recipe))[:12]
+    if not template.exists():
+        trained = new_workspace(template)
+        trained.train(recipe, clouds(), key="id", store=True)
+        trained.backends.ledger.close()
+    shutil.copytree(template, folder, dirs_exist_ok=True)
+    return open_workspace(folder)
 
 
-def _records(workspace: Workspace):  # type: ignore[no-untyped-def]
-    from rescind import rows as stored
-
-    return stored.read(workspace.backends, state.allowed(workspace.backends))
+def keys_of(workspace: Workspace, name: str = "red", cell: str = "0.0") -> tuple[Key, ...]:
+    """Keys of a colour in a cell."""
+    entries = [e for e in state.allowed(workspace.backends) if e.cell == cell]
+    found = rows.read(workspace.backends, entries)
+    return tuple(r.key for r in found if r.row["label"] == name)
 
 
 def ask_for(
     workspace: Workspace, keys: Sequence[Key], method: str | None = None, goal: Goal = "influence"
 ) -> Request:
     return workspace.request(Ask(keys=tuple(keys), near="keep", method=method, goal=goal))
+
+
+def named(workspace: Workspace, kind: str) -> set[str]:
+    """Names of the stored artifacts of a kind."""
+    return {a.name for a in workspace.backends.artifacts.list() if a.kind == kind}
+
+
+def facts(workspace: Workspace, kind: str) -> list[dict[str, object]]:
+    """What the entries of a kind say."""
+    return [dict(e.facts) for e in workspace.backends.ledger.entries() if e.kind == kind]
