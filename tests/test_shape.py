@@ -24,9 +24,24 @@ PLUGINS = {
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 HEAVY = {"torch", "transformers", "peft"}
 MAY_USE_TRAINING = {"methods", "serving"}
-ABOVE = {"benchmarks", "cli", "demo", "testing"}  # folders that are no plug-ins and stand on the workspace
+ABOVE = {
+    "benchmarks",
+    "cli",
+    "demo",
+    "testing",
+}  # folders that are no plug-ins and stand on the workspace
 # the command line talks to the workspace; these few it may ask by itself
-CLI_MAY = {"cli", "core", "demo", "workspace", "registry", "settings", "render", "progress"}
+CLI_MAY = {
+    "benchmarks",
+    "cli",
+    "core",
+    "demo",
+    "workspace",
+    "registry",
+    "settings",
+    "render",
+    "progress",
+}
 CLI_READS = ("rescind.proofs.verifier", "rescind.proofs.signing", "rescind.data.files")
 LIGHT = {
     "training/tasks.py", "training/modules.py", "training/factories.py", "training/recipes.py",

@@ -214,6 +214,7 @@ def sequence() -> tuple[Point, ...]:
                 ends = (off - 0.008, off + 0.008)
                 points.append(
                     Point(
+                        model="resnet",
                         method=name,
                         requests=requests,
                         forgotten=120 * requests,

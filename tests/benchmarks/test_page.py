@@ -377,9 +377,9 @@ def test_a_sequence_shows_gap_margin_and_where_retraining_is_due() -> None:
     points = made_up.sequence()
     found = {(d.metric, p.name): p.picture for d in drifts(points) for p in d.panels}
     assert len(found) == 4
-    for (metric, method), picture in found.items():
+    for (metric, ran), picture in found.items():
         at = Page(str(picture))
-        mine = [p for p in points if (p.metric, p.method) == (metric, method)]
+        mine = [p for p in points if (p.metric, f"{p.method} on {p.model}") == (metric, ran)]
         marks = [e for e in at.elements if "data-requests" in e]
         assert [int(e["data-requests"]) for e in marks] == [1, 2, 5, 10]
         gaps_ = [p.value - p.retrained for p in mine]

@@ -78,9 +78,7 @@ def _begin() -> int:
 def _trim() -> None:
     """Give back what the allocator keeps of earlier work: it would hide what this work takes."""
     import ctypes
-    import gc
 
-    gc.collect()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc has it, others do not
         trim(0)
 

@@ -33,6 +33,7 @@ def drift_table(points: Sequence[Point]) -> Table:
     """All points of the sequences of requests."""
     rows = [
         (
+            p.model,
             p.method,
             words(p.metric),
             str(p.requests),
@@ -46,7 +47,7 @@ def drift_table(points: Sequence[Point]) -> Table:
         )
         for p in points
     ]
-    head = ("Method", "Metric", "Requests", "Records forgotten", "Value", "Retrained", "Gap")
+    head = ("Model", "Method", "Metric", "Requests", "Forgotten", "Value", "Retrained", "Gap")
     return Table((*head, "95 % interval", "Margin", "Retraining due"), rows)
 
 

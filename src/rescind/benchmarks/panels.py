@@ -55,13 +55,16 @@ def drifts(points: Sequence[Point]) -> tuple[Drift, ...]:
         numbers = [n for p in mine for n in (*p.interval, p.margin, -p.margin)]
         up = Scale.over(numbers, BOTTOM, TOP)
         requests = sorted({p.requests for p in mine})
-        methods = dict.fromkeys(p.method for p in mine)
         panels = [
-            Panel(name, _drift(name, [p for p in mine if p.method == name], requests, up))
-            for name in methods
+            Panel(name, _drift(name, [p for p in mine if _ran(p) == name], requests, up))
+            for name in dict.fromkeys(map(_ran, mine))
         ]
         found.append(Drift(metric, max(p.margin for p in mine), tuple(panels)))
     return tuple(found)
+
+
+def _ran(point: Point) -> str:
+    return f"{point.method} on {point.model}"
 
 
 def _profile(name: str, layers: Sequence[Layer], up: Scale) -> Markup:

@@ -114,6 +114,7 @@ class Part:
 class Point:
     """One method after a number of requests in a row, beside models retrained on what was left."""
 
+    model: str
     method: str
     requests: int
     forgotten: int

@@ -106,6 +106,7 @@ def _step(bench: Bench, method: Unlearner, model: Made, halves: Halves, seed: in
 def _point(bench: Bench, name: str, found: Drift, at: Mapping[int, Stop], due: int | None) -> Point:
     width = {margin.metric: margin.width for margin in bench.setting.margins}[found.metric]
     return Point(
+        model=bench.name,
         method=name,
         requests=found.requests,
         forgotten=len(at[found.requests].forgotten.records),

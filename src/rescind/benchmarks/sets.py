@@ -95,7 +95,7 @@ def sets_of(
     if task.target == "tokens":
         found |= endings(found[FORGET])
     for down in setting.downstream:
-        found[DOWNSTREAM + down.name] = _downstream(task, down, setting.sample)
+        found[DOWNSTREAM + down.name] = downstream_batch(task, down, setting.sample)
     column = setting.subgroup or label
     groups = tuple(str(r.row.get(column, "")) for r in kept)
     return Sets(found, groups, measures_for(task), task)
@@ -105,7 +105,7 @@ def _batch(task: Task, records: Sequence[Record]) -> Batch:
     return task.batch([r.row for r in records])
 
 
-def _downstream(task: Task, down: Downstream, most: int) -> Batch:
+def downstream_batch(task: Task, down: Downstream, most: int) -> Batch:
     """Inputs without the labels of the task, which has no such classes, and labels of their own."""
     import torch
 

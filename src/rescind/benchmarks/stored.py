@@ -63,8 +63,8 @@ def rounded(result: Result) -> Result:
 def merge(results: Sequence[Result]) -> Result:
     """One result of parts that were computed apart; what is there twice is taken from the later.
 
-    Parts are told apart by benchmark, model and forget set, points of a sequence by method, number
-    of requests and metric. Commands and systems that differ are all listed.
+    Parts are told apart by benchmark, model and forget set, points of a sequence by model, method,
+    number of requests and metric. Commands and systems that differ are all listed.
 
     Raises:
         BadData: no result; results of several benchmarks, sizes or numbers of threads.
@@ -79,7 +79,7 @@ def merge(results: Sequence[Result]) -> Result:
         (p.benchmark, p.model, p.forget_set): p for r in results for p in r.parts
     }
     points: dict[Any, Point] = {
-        (p.method, p.requests, p.metric): p for r in results for p in r.sequence
+        (p.model, p.method, p.requests, p.metric): p for r in results for p in r.sequence
     }
     rankings = {k.downstream: k for r in results for k in r.rankings}
     return Result(

@@ -7,7 +7,17 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from rescind.cli import certificate, database, evaluate, model, process, report, request, training
+from rescind.cli import (
+    bench,
+    certificate,
+    database,
+    evaluate,
+    model,
+    process,
+    report,
+    request,
+    training,
+)
 from rescind.cli.failures import JSON, KNOWN, code_of, explained, tell
 
 
@@ -49,6 +59,7 @@ for _verb in (
     database.erase,
     model.rebuild,
     model.export,
+    bench.bench,
     database.backup,
     database.restore,
 ):

@@ -1,0 +1,120 @@
+"""Run a benchmark, or some of its parts, and leave JSON, a page and what can be resumed."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rescind.benchmarks.cells import Cells
+from rescind.benchmarks.models import Models
+from rescind.benchmarks.page import to_html
+from rescind.benchmarks.part import run_part
+from rescind.benchmarks.ranking import rankings
+from rescind.benchmarks.result import Result
+from rescind.benchmarks.sequence import points
+from rescind.benchmarks.setting import Benchmark, ForgetSet, Setting
+from rescind.benchmarks.stored import from_json, merge, to_json
+from rescind.benchmarks.subjects import Bench
+from rescind.core.errors import BadParameter
+from rescind.core.protocols import Progress
+from rescind.registry import Registry
+from rescind.storage.files import write_durably
+
+BENCHMARKS = Registry("rescind.benchmarks", verb="setting")
+SEQUENCE = "sequence"  # the name of the part in which requests follow one another
+THREADS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``parts`` are names such as "resnet/random tenth" or "resnet/sequence"; none means all."""
+
+    quick: bool = False
+    deep: bool = False
+    parts: tuple[str, ...] = ()
+    out: Path = Path("bench")
+
+
+def run(name: str, options: Options, progress: Progress) -> Result:
+    """Compute what is not there yet and write NAME.json and NAME.html after every part.
+
+    Raises:
+        UnknownPlugin: there is no such benchmark.
+        BadParameter: a part that it does not have.
+        MissingExtra: its data are not installed.
+    """
+    from rescind.training.determinism import settle
+
+    settle(THREADS)
+    benchmark: Benchmark = BENCHMARKS.make(name, {})
+    setting = benchmark.setting(options.quick)
+    wanted = _wanted(setting, options.parts)
+    path = options.out / f"{name}_quick.json" if options.quick else options.out / f"{name}.json"
+    options.out.mkdir(parents=True, exist_ok=True)
+    result = _empty(setting, name, options)
+    if path.exists():
+        result = merge([from_json(path.read_bytes()), result])
+    for found in _computed(setting, wanted, result, options, progress):
+        result = merge([result, found])
+        write_durably(path, to_json(result))
+        write_durably(path.with_suffix(".html"), to_html(result).encode())
+    return result
+
+
+def part_names(setting: Setting) -> list[str]:
+    """All parts: each model with each forget set, and with the sequence of requests."""
+    sets = [f.name for f in setting.forget_sets]
+    more = [SEQUENCE] if _in_sequence(setting) else []
+    return [f"{model}/{name}" for model in setting.models for name in (*sets, *more)]
+
+
+def _wanted(setting: Setting, parts: Sequence[str]) -> list[str]:
+    there = part_names(setting)
+    unknown = sorted(set(parts) - set(there))
+    if unknown:
+        raise BadParameter(
+            f"There is no part {', '.join(map(repr, unknown))}.",
+            do=f"The parts of {setting.name!r} are: {', '.join(map(repr, there))}.",
+        )
+    return [name for name in there if not parts or name in parts]
+
+
+def _computed(
+    setting: Setting, wanted: Sequence[str], empty: Result, options: Options, progress: Progress
+) -> Iterator[Result]:
+    """What each part adds to the result, model by model."""
+    bare = replace(empty, parts=(), sequence=(), rankings=(), not_applicable=())
+    for name, recipe in setting.models.items():
+        names = [part.partition("/")[2] for part in wanted if part.partition("/")[0] == name]
+        if not names:
+            continue
+        models = Models(recipe, Cells(options.out / "cells"))
+        bench = Bench(setting, name, models, progress, options.deep)
+        found, why = rankings(bench)
+        yield replace(bare, rankings=found, not_applicable=why)
+        for each in names:
+            if each == SEQUENCE:
+                yield replace(bare, sequence=points(bench, _in_sequence(setting)[0]))
+            else:
+                forget = next(f for f in setting.forget_sets if f.name == each)
+                yield replace(bare, parts=(run_part(bench, forget),))
+
+
+def _in_sequence(setting: Setting) -> list[ForgetSet]:
+    """The forget set whose records come in requests one after another: a random one."""
+    return [f for f in setting.forget_sets if f.kind == "random"]
+
+
+def _empty(setting: Setting, name: str, options: Options) -> Result:
+    flags = [" --quick"] * options.quick + [" --deep"] * options.deep
+    return Result(
+        benchmark=name,
+        what=setting.what,
+        quick=options.quick,
+        command=f"rescind bench {name}{''.join(flags)}",
+        system=f"{platform.system()} {platform.machine()}",
+        threads=THREADS,
+        not_applicable=setting.not_applicable,
+    )
