@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from rescind.core.canonical import Json, build
 from rescind.core.errors import BadParameter
@@ -124,7 +124,8 @@ def typed(cls: type[Any], given: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _read_text(hint: Any, value: Json) -> Json:
-    options = (hint, *get_args(hint))
+    listed = get_origin(hint) in (tuple, frozenset)  # what a list holds is no text of its own
+    options = (hint,) if listed else (hint, *get_args(hint))
     if not isinstance(value, str) or str in options or Any in options or value in options:
         return value
     try:
