@@ -1,0 +1,96 @@
+"""Which records a benchmark forgets, how it trains, and which methods it tries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rescind import methods_of
+from rescind.benchmarks.setting import ForgetSet, Kind
+from rescind.core.canonical import keyed
+from rescind.core.dataset import Record
+from rescind.core.partition import Partition
+from rescind.core.run import AdamW, Recipe
+from rescind.core.task import Target, Task
+from rescind.data.records import records_from
+from rescind.methods.base import ANY
+
+# public on purpose: everyone must draw the same sets
+SALT = b"rescind benchmarks"
+# exact methods are the reference, not what is tried
+EXACT = frozenset({"retrain", "sisa", "s3t"})
+
+
+def named(rows: Iterable[Mapping[str, Any]]) -> tuple[Record, ...]:
+    """Records keyed by the column ``id``; equal content under two ids stays two records."""
+    return records_from(rows, key="id", subject=None)
+
+
+def drawn(records: Sequence[Record], count: int, name: str) -> tuple[Record, ...]:
+    """``count`` of the records, those with the lowest keyed hash of ``name`` and key.
+
+    Which ones does not depend on the order of ``records``; another name draws others.
+    """
+    ranked = sorted(records, key=lambda r: keyed(SALT, name, r.key))
+    return tuple(sorted(ranked[:count], key=lambda r: r.key))
+
+
+def without(records: Sequence[Record], gone: Sequence[Record]) -> tuple[Record, ...]:
+    """The records that are not among ``gone``, in their order."""
+    keys = {r.key for r in gone}
+    return tuple(r for r in records if r.key not in keys)
+
+
+def tenths(train: Sequence[Record], decides: bool) -> tuple[ForgetSet, ForgetSet]:
+    """A random tenth to report on, and another one, without a record of the first, to search on."""
+    count = max(1, len(train) // 10)
+    first = drawn(train, count, "random tenth")
+    second = drawn(without(train, first), count, "searched tenth")
+    return (
+        ForgetSet("random tenth", "random", first, decides=decides),
+        ForgetSet("searched tenth", "random", second),
+    )
+
+
+def whole_classes(
+    train: Sequence[Record],
+    name: str,
+    kind: Kind,
+    classes: tuple[str, ...],
+    decides: bool = False,
+    label: str = "label",
+) -> ForgetSet:
+    """All records of some classes."""
+    records = tuple(r for r in train if r.row[label] in classes)
+    return ForgetSet(name, kind, records, classes, decides)
+
+
+def one_record(train: Sequence[Record]) -> ForgetSet:
+    """A single record."""
+    return ForgetSet("one record", "record", drawn(train, 1, "one record"))
+
+
+def plain_recipe(task: Task, epochs: int, lr: float, batch_size: int = 64) -> Recipe:
+    """Plain training of one model on all records at once."""
+    return Recipe(
+        task=task,
+        method="retrain",
+        partition=Partition(1, 1, 0.1),
+        orders=1,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=AdamW(lr=lr),
+    )
+
+
+def editing(target: Target) -> tuple[str, ...]:
+    """All our registered methods that edit the weights of a task with these answers, by name.
+
+    Those that take linear models only are left out: no benchmark trains one.
+    """
+    names = [n for n in methods_of.METHODS.names() if "/" not in n and n not in EXACT]
+    return tuple(n for n in names if _takes(methods_of.METHODS.load(n), target))
+
+
+def _takes(method: type, target: Target) -> bool:
+    return target in getattr(method, "serves", ANY) and not getattr(method, "linear_only", False)
