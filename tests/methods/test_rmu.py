@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
@@ -10,10 +11,23 @@ from language_task import LM, MLP, forgets, moved, same, work_on
 from torch import Tensor, nn
 
 from rescind.core.errors import BadParameter, UnsupportedModel
+from rescind.core.protocols import Editable
+from rescind.core.run import Recipe
 from rescind.methods.base import Work
 from rescind.methods.rmu import RMU, direction, find_list
+from rescind.training.descent import frozen_copy
+from rescind.training.modules import Classification
+from rescind.training.whole import WholeModel
 
 SMALL = RMU(layer=0, c=4.0, alpha=10.0, lr=3e-3)
+SMALL_PICTURES = RMU(c=4.0, alpha=10.0, lr=3e-3, epochs=2)
+
+
+@dataclass
+class Bare:
+    """All that is looked at before the refusal: the module."""
+
+    module: nn.Module
 
 
 def hidden(module: nn.Module, batch: dict[str, Tensor], layer: int) -> Tensor:
@@ -54,9 +68,69 @@ def test_the_direction_has_length_1_and_follows_the_seed() -> None:
     assert not torch.equal(direction(32, 0), direction(32, 1))
 
 
-def test_the_list_is_the_longest() -> None:
-    short, long = (nn.ModuleList(nn.Linear(1, 1) for _ in range(n)) for n in (1, 3))
-    assert find_list(nn.ModuleDict({"a": short, "b": long})) == list(long)
+def linears(count: int) -> list[nn.Module]:
+    return [nn.Linear(1, 1) for _ in range(count)]
+
+
+def test_the_list_is_the_one_with_the_most_weights() -> None:
+    """Experts within a block are more than blocks, and no blocks themselves."""
+    deep = nn.ModuleList(nn.ModuleDict({"experts": nn.ModuleList(linears(5))}) for _ in range(3))
+    assert find_list(nn.ModuleDict({"a": nn.ModuleList(linears(4)), "b": deep})) == list(deep)
+
+
+def test_a_sequence_is_taken_where_there_is_no_list_and_only_what_holds_weights_counts() -> None:
+    layers = linears(3)
+    plain = nn.Sequential(nn.Flatten(), layers[0], nn.ReLU(), *layers[1:])
+    assert find_list(nn.Sequential(plain, nn.Softmax(dim=1))) == layers
+    listed = nn.ModuleList(linears(2))
+    assert find_list(nn.Sequential(plain, nn.ModuleDict({"blocks": listed}))) == list(listed)
+    assert find_list(nn.Linear(1, 1)) == []
+
+
+def clothes() -> Work:
+    """Pictures at random, to be told apart by nothing but memory; one in four is forgotten."""
+    arguments = {"classes": 2, "widths": (4, 8)}
+    task = Classification("rescind.training.zoo:resnet", ("a", "b"), (1, 12, 12), arguments)
+    model = WholeModel(Recipe(task))
+    model.module.requires_grad_(True)
+    draw = torch.Generator().manual_seed(1)
+    pictures, labels = torch.rand(24, 1, 12, 12, generator=draw), torch.arange(24) % 2
+    gone = torch.arange(24) < 6
+    halves = ({"array": pictures[part], "labels": labels[part]} for part in (gone, ~gone))
+    return Work(model, frozen_copy(model), *halves)
+
+
+def test_of_pictures_each_place_is_a_row_of_channels() -> None:
+    work, method = moved(clothes()), RMU(c=3.0, alpha=2.0)
+    gone, kept, before = (
+        cast("nn.Sequential", model.module)[:6](batch["array"])  # to the block before the answers
+        for model, batch in (
+            (work.model, work.forget), (work.model, work.retain), (work.original, work.retain),
+        )
+    )  # fmt: skip
+    assert gone.dim() == 4 and gone.shape[1] == 8
+    steered = 3.0 * direction(8, 0)
+    far = [float((h[:, y, x] - steered).detach().square().mean())
+           for h in gone for y in range(h.shape[1]) for x in range(h.shape[2])]  # fmt: skip
+    wanted = sum(far) / len(far) + 2.0 * float((kept - before).detach().square().mean())
+    found = float(method.loss(work, work.forget, work.retain).detach())
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def test_in_a_sequence_only_three_blocks_change() -> None:
+    work = clothes()
+    SMALL_PICTURES.change(work)
+    before = work.original.module.state_dict()
+    after = work.model.module.state_dict()
+    changed = {n.split(".")[0] for n, t in after.items() if not torch.equal(t, before[n])}
+    assert changed == {"1", "4", "5"}  # normalisation and both blocks; not the first convolution
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_classifier_of_layers_in_a_sequence_forgets(rank: int) -> None:
+    work = work_on(MLP)
+    RMU(c=30.0, alpha=10.0, lr=1e-2, epochs=60, lora_rank=rank).change(work)
+    forgets(work, 0.15, 0.15)
 
 
 @pytest.mark.parametrize(("rank", "lr", "epochs"), [(0, 3e-3, 30), (4, 1e-2, 60)])
@@ -90,8 +164,12 @@ def test_the_seed_fixes_the_bytes() -> None:
 
 
 def test_a_module_without_blocks_is_refused() -> None:
-    with pytest.raises(UnsupportedModel, match="Never"):
-        RMU().change(work_on(MLP))
+    work = work_on(MLP)
+    bare = cast("nn.Sequential", work.model.module)[1]
+    with pytest.raises(UnsupportedModel, match=r"0 blocks in a list. Never .* Use another method"):
+        RMU().change(replace(work, model=cast("Editable", Bare(bare))))
+    with pytest.raises(UnsupportedModel, match=r"2 blocks .* from -2 to 1"):
+        RMU(layer=-3).change(work)
     with pytest.raises(UnsupportedModel, match="2 blocks"):
         RMU(layer=2).change(work_on(LM))
     with pytest.raises(BadParameter):

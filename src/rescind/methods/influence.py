@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -76,17 +76,16 @@ class Influence:
 
         count = rows(work.retain)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
-        forgotten = torch.stack([*gradients(work.model, work.forget, ROWS)]).sum(dim=0)
         drawn = take(work.retain, order[: self.samples])
-        fisher = torch.stack([*gradients(work.model, drawn, 1)])
+        forgotten, fisher = summed(work.model, work.forget), single(work.model, drawn)
         step = solve(fisher, forgotten / count, self.damping)
         moving = parameters(work.model)
         with torch.no_grad():
             vector_to_parameters(parameters_to_vector(moving) + self.scale * step, moving)
 
 
-def gradients(model: Editable, batch: dict[str, Tensor], size: int) -> Iterator[Tensor]:
-    """The gradient of the summed loss of each ``size`` rows, shape (parameters that may change,).
+def summed(model: Editable, batch: dict[str, Tensor]) -> Tensor:
+    """The gradient of the summed loss of all rows, shape (parameters that may change,).
 
     Raises:
         Diverged: one is no finite number.
@@ -96,18 +95,42 @@ def gradients(model: Editable, batch: dict[str, Tensor], size: int) -> Iterator[
     from rescind.training.descent import parameters, rows
 
     moving = parameters(model)
-    for start in range(0, rows(batch), size):
-        piece = {name: tensor[start : start + size] for name, tensor in batch.items()}
-        loss = model.task.loss(model.outputs(piece), piece).sum()
-        each = torch.autograd.grad(loss, moving, materialize_grads=True, allow_unused=True)
-        found = torch.cat([g.reshape(-1) for g in each])
-        if not bool(torch.isfinite(found).all()):
-            raise Diverged(
-                "The gradient of a record is no finite number.",
-                "No step can be made from it; the model that was served before serves on.",
-                "Retrain, or use another method.",
-            )
-        yield found
+    total = torch.zeros(sum(p.numel() for p in moving), dtype=moving[0].dtype)
+    for start in range(0, rows(batch), ROWS):
+        piece = {name: tensor[start : start + ROWS] for name, tensor in batch.items()}
+        each = torch.autograd.grad(
+            _loss(model, piece), moving, materialize_grads=True, allow_unused=True
+        )
+        total += torch.cat([g.reshape(-1) for g in each])
+    return _finite(total)
+
+
+def single(model: Editable, batch: dict[str, Tensor]) -> Tensor:
+    """The gradient of each row's loss, shape (rows, parameters that may change).
+
+    Raises:
+        Diverged: one is no finite number.
+    """
+    import torch
+
+    from rescind.training.per_record import gradients
+
+    pieces = gradients(model, batch, _loss)
+    return _finite(torch.cat([torch.cat([g.flatten(1) for g in piece], dim=1) for piece in pieces]))
+
+
+def _loss(model: Editable, batch: dict[str, Tensor]) -> Tensor:
+    return model.task.loss(model.outputs(batch), batch).sum()
+
+
+def _finite(found: Tensor) -> Tensor:
+    if not bool(found.isfinite().all()):
+        raise Diverged(
+            "The gradient of a record is no finite number.",
+            "No step can be made from it; the model that was served before serves on.",
+            "Retrain, or use another method.",
+        )
+    return found
 
 
 def solve(fisher: Tensor, vector: Tensor, damping: float) -> Tensor:

@@ -24,10 +24,11 @@ TRAINED = 3  # blocks that change: the chosen one and the two below it, as in th
 class RMU(LanguageUnlearner):
     """min E_forget |h - c u|^2 + alpha E_retain |h - h_original|^2 (2403.03218, section 4).
 
-    h is what block ``layer`` gives, of the longest list of blocks in the module; a negative number
-    counts from the last. u is a direction with entries drawn from [0, 1), of length 1; ``c`` must
-    be well above the length of h. Squares are means over width, places that count, and batch. Only
-    the block and the two below it change, so what lies above never learns of it.
+    h is what block ``layer`` gives, of the module's list of blocks or else of its sequence; a
+    negative number counts from the last, which in a sequence is the layer of the answers. u is a
+    direction with entries drawn from [0, 1), of length 1; ``c`` must be well above the length of h.
+    Squares are means over width (of pictures: channels), places that count, and batch. Only the
+    block and the two below it change, so what lies above never learns of it.
     """
 
     alpha: float = 100.0
@@ -55,10 +56,11 @@ class RMU(LanguageUnlearner):
         """
         blocks = find_list(work.model.module)
         if not -len(blocks) <= self.layer < len(blocks):
+            higher = f"Use a layer from {-len(blocks)} to {len(blocks) - 1}, or another method."
             raise UnsupportedModel(
                 f"layer is {self.layer}, and the module has {len(blocks)} blocks in a list.",
                 "Never for a module without blocks: nothing can be steered between them.",
-                f"Use a layer from {-len(blocks)} to {len(blocks) - 1}, or another method.",
+                higher if blocks else "Use another method.",
             )
         top = self.layer % len(blocks)
         with only(work.model, blocks[max(0, top + 1 - TRAINED) : top + 1]):
@@ -77,14 +79,25 @@ class RMU(LanguageUnlearner):
 
 
 def find_list(module: nn.Module) -> list[nn.Module]:
-    """The blocks of the longest ``nn.ModuleList``, the first of them; none where there is no list.
+    """The blocks that run one after another; none where the module lists none.
 
-    It is looked for before the model runs: an encoder in stages is cut while it runs.
+    They are the members that hold weights of an ``nn.ModuleList``, or where there is none of an
+    ``nn.Sequential``: of the one with the most weights, and among equals the most members. It is
+    looked for before the model runs: an encoder in stages is cut while it runs.
     """
     from torch import nn
 
-    lists: list[list[nn.Module]] = [[*m] for m in module.modules() if isinstance(m, nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    for kind in (nn.ModuleList, nn.Sequential):
+        lists = [m for m in module.modules() if isinstance(m, kind)]
+        found = [[part for part in m.children() if size(part)] for m in lists]
+        if found:
+            return max(found, key=lambda parts: (sum(map(size, parts)), len(parts)))
+    return []
+
+
+def size(module: nn.Module) -> int:
+    """How many weights it holds."""
+    return sum(p.numel() for p in module.parameters())
 
 
 @contextmanager
@@ -119,7 +132,11 @@ def direction(width: int, seed: int) -> Tensor:
 
 
 def activations(model: Editable, batch: dict[str, Tensor], layer: int) -> Tensor:
-    """What the block gives, shape (n, ..., width). Raises ``UnsupportedModel`` if it is not run."""
+    """What the block gives, shape (n, ..., width); of pictures (n, c, h, w) it is (n, h, w, c).
+
+    Raises:
+        UnsupportedModel: the block is not run, or more than once.
+    """
     seen: list[Tensor] = []
 
     def note(_: nn.Module, args: Any, found: Any) -> None:
@@ -136,7 +153,7 @@ def activations(model: Editable, batch: dict[str, Tensor], layer: int) -> Tensor
             "Never below the lowest block that was trained: nothing there may change.",
             "Use a higher layer, or another method.",
         )
-    return seen[0]
+    return seen[0].movedim(1, -1) if seen[0].dim() > 3 else seen[0]
 
 
 def square(difference: Tensor, batch: dict[str, Tensor]) -> Tensor:

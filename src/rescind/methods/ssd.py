@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from rescind.core.dataset import Split
@@ -26,7 +27,7 @@ class SelectiveDampening:
     records of the squared gradient of each record's loss, the diagonal of the empirical Fisher
     information; F_all is over forget and retain set together. Without ``labels`` the loss is the
     squared length of the outputs, so that no label is needed (2402.19308). Nothing is trained
-    and nothing is drawn. Each record has a backward pass of its own.
+    and nothing is drawn.
 
     F_forget / F_all is at most (records in all) / (records to forget), and of a record that is
     learnt well it is smaller: the paper's alpha of 10 would often choose no weight. With ``labels``
@@ -102,17 +103,11 @@ def importance(model: Editable, batch: dict[str, Tensor], labels: bool) -> list[
     """
     import torch
 
-    from rescind.training.descent import parameters, rows
+    from rescind.training.descent import rows
+    from rescind.training.per_record import squared_gradients
 
-    weights, n = parameters(model), rows(batch)
-    found = [torch.zeros_like(p) for p in weights]
-    for i in range(n):
-        row = {name: tensor[i : i + 1] for name, tensor in batch.items()}
-        loss = _loss(model, row, labels)
-        for total, g in zip(
-            found, torch.autograd.grad(loss, weights, materialize_grads=True), strict=True
-        ):
-            total += g**2 / n
+    found = squared_gradients(model, batch, partial(_loss, labels=labels))
+    found = [total / rows(batch) for total in found]
     if not all(bool(torch.isfinite(total).all()) for total in found):
         raise Diverged(
             "The importance of a weight is no finite number.",
