@@ -19,7 +19,7 @@ from rescind.settings import WORKSPACE
 if TYPE_CHECKING:
     from rescind.core.run import Run
 
-listing = typer.Typer(no_args_is_help=True, help="What there is: methods, models.")
+listing = typer.Typer(no_args_is_help=True, help="What there is: methods, benchmarks, models.")
 
 
 def init(workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
@@ -118,6 +118,15 @@ def methods(as_json: AsJson = False) -> None:
 
     names = Registry("rescind.methods").names()
     emit(as_json, {"methods": names}, lambda: names)
+
+
+@listing.command()
+def benchmarks(as_json: AsJson = False) -> None:
+    """List the benchmarks that are installed; none is imported."""
+    from rescind.registry import Registry
+
+    names = Registry("rescind.benchmarks", verb="setting").names()
+    emit(as_json, {"benchmarks": names}, lambda: names)
 
 
 @listing.command()
