@@ -171,10 +171,14 @@ class Ladder:
         self.basis = digest([sorted(state.labels(self.b, cells)), *named])[:16]
         why = judging.open_question(self.b, self.request, self.run, "", parts)
         for name in () if why else self.auto.methods:
-            if self._round(name, "first", LEVEL).attempt.outcome == "admissible":
+            outcome = self._round(name, "first", LEVEL).attempt.outcome
+            if outcome == "admissible":
                 fresh = self._round(name, "fresh", LEVEL / self._candidates())
                 if fresh.attempt.outcome == "admissible":
                     return fresh
+            if outcome == "no_power":  # that is between original and retrained models alone
+                why = "no metric tells the original from retrained models"
+                break
         return self._exact(f"Nothing can be judged: {why}." if why else "No method was admissible.")
 
     def _candidates(self) -> int:

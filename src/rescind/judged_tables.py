@@ -56,4 +56,8 @@ def attempt_table(attempts: Sequence[Attempt]) -> Table:
         )
         for one in attempts
     ]
-    return Table(head, rows, "All methods that were tried, in order")
+    return Table(
+        head,
+        rows,
+        "All methods that were tried, in order; CPU seconds with the start of worker processes",
+    )

@@ -115,6 +115,15 @@ def test_a_method_that_fits_known_seeds_is_found_out_by_fresh_ones(tmp_path: Pat
     ]
 
 
+def test_where_no_metric_has_power_no_second_method_is_tried(tmp_path: Path) -> None:
+    """Red that is left answers for the red that goes: retrained models know it as well."""
+    workspace = judged_workspace(tmp_path)
+    request = ask_for(workspace, keys_of(workspace)[:5])
+    said = statement(workspace.process(request.id, method=Auto(methods=("finetune", "ssd"))))
+    assert outcomes(said) == [("finetune", "first", "no_power"), ("retrain", "exact", "exact")]
+    assert "no metric tells" in said.attempts[1].because
+
+
 def test_without_margins_it_is_told_before_anything_is_suppressed(tmp_path: Path) -> None:
     workspace = judged_workspace(tmp_path, margins=())
     request = ask_for(workspace, keys_of(workspace), "auto")

@@ -83,7 +83,8 @@ class Attempt:
     ``round`` is "first", or "fresh" where seeds never used before decide, or "exact" for the end.
     ``tuned`` is "defaults", or the digest of the file of the search whose parameters were used.
     ``outcome`` is the verdict, or "refused", or "exact"; ``because`` its reason. ``cpu_seconds``
-    are those of the method and of the reading, not of the retrained models.
+    are those of the method and of the reading, the start of worker processes included, without the
+    retrained models.
     """
 
     method: str
