@@ -12,12 +12,14 @@ from rescind.core.run import Recipe
 from rescind.data import adult
 from rescind.training.modules import Classification
 
+# by the rule of `choosing`; the largest standard deviations
+# of eight retrained models a set: .004 of accuracy, .003 of confidence, .009 of CKA
 MARGINS = (
-    Margin("forget accuracy", 0.04, "forgetting"),
-    Margin("forget confidence", 0.05, "forgetting"),
+    Margin("forget accuracy", 0.02, "forgetting"),
+    Margin("forget confidence", 0.02, "forgetting"),
     Margin("forget CKA to retrained", 0.04, "forgetting"),
-    Margin("retain accuracy", 0.03, "utility"),
-    Margin("test accuracy", 0.03, "utility"),
+    Margin("retain accuracy", 0.02, "utility"),
+    Margin("test accuracy", 0.02, "utility"),
 )
 QUICK = ("finetune", "eu_k", "negative_gradient", "ssd", "salun")
 NO_CLASS = (

@@ -1,4 +1,10 @@
-"""Which records a benchmark forgets, how it trains, and which methods it tries."""
+"""Which records a benchmark forgets, how it trains, and which methods it tries.
+
+The margins of all benchmarks follow one rule: four standard deviations between models retrained
+without a set, the largest of the sets that decide, rounded up to hundredths and at least .02. Four,
+since a retrained model held against seven others must itself pass a corrected equivalence test. The
+models had seeds from 700, which nothing else uses, and no method had been run.
+"""
 
 from __future__ import annotations
 

@@ -43,12 +43,14 @@ WIDTH = 384
 DIGITS = 5  # of a feature: more differ between machines, and less would be seen in the models
 CLASS = "politics"
 TOPIC, WORD = "sports", "rugby"
+# by the rule of `choosing`; the largest standard deviations
+# of eight retrained models a set: 0 of accuracy, .001 of confidence, .001 of CKA
 MARGINS = (
-    Margin("forget accuracy", 0.04, "forgetting"),
-    Margin("forget confidence", 0.05, "forgetting"),
-    Margin("forget CKA to retrained", 0.04, "forgetting"),
-    Margin("retain accuracy", 0.03, "utility"),
-    Margin("test accuracy", 0.03, "utility"),
+    Margin("forget accuracy", 0.02, "forgetting"),
+    Margin("forget confidence", 0.02, "forgetting"),
+    Margin("forget CKA to retrained", 0.02, "forgetting"),
+    Margin("retain accuracy", 0.02, "utility"),
+    Margin("test accuracy", 0.02, "utility"),
 )
 QUICK = ("finetune", "eu_k", "negative_gradient", "ssd", "salun")
 NO_TOP = (
