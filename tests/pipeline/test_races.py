@@ -67,7 +67,7 @@ def test_a_training_that_a_closed_request_overtakes_leaves_nothing(
 def test_a_training_that_began_before_a_request_closed_ends_stale(ws: Workspace) -> None:
     """Its allow-list is destroyed with the request."""
     b = ws.backends
-    place = trainer._place(b, state.run(b), state.allowed(b), state.generations(b))
+    place = trainer.place_for(b, state.run(b), state.allowed(b), state.generations(b))
     ws.process(ws.request(ask(*some_key(ws, "0.0"))).id, replay=False)
     with pytest.raises(StaleVersion):
         CacheCell(place, "1.0").run(lambda *told: None)
