@@ -290,46 +290,68 @@ def measured_block(system: str) -> Iterator[str]:
     yield from rows
 
 
-CONTROLS = ("original (no-op)", "random weights")
-SHORT = {"admissible": "admissible", "not_admissible": "**not** admissible", "no_power": "no power"}
+SHORT = {
+    "admissible": "admissible",
+    "not_admissible": "**not** admissible",
+    "no_power": "no power",
+    "display_only": "display only",
+    "refused": "refused",
+}
+BENCHES = ("fashion", "news", "adult", "language")
 
 
 def edits_block(name: str) -> Iterator[str]:
-    """What the stored comparison of edits says of one method, beside its controls."""
-    found = results("methods") or {"rows": []}
-    rows = [r for r in found["rows"] if r["model"] in (name, *CONTROLS)]
-    if not any(row["model"] == name for row in rows):
-        yield "No result is stored yet: `python benchmarks/methods.py` makes one."
+    """What the stored benchmarks say of one method, beside the original and retrained models."""
+    tables = [list(_bench_table(bench, name)) for bench in BENCHES]
+    if not any(tables):
+        yield "No result is stored yet: `rescind bench fashion` makes one."
         return
-    heads = [margin["metric"] for margin in found["margins"]]
     yield (
-        f"{found['what']} {found['seeds']} seeds against {found['references']} retrained models;"
-        f" in brackets the retrained mean; a dash means that the metric has no power on this forget"
-        f" set and does not count. {_by(found)}"
+        "Gaps to retrained models, which have the value in brackets; `=` means equivalent within"
+        " the margin, a dash that the metric has no power on this forget set and does not count."
+        " Parameters are from a [recorded search](../how-to/run-a-benchmark.md)."
     )
-    yield from ["", f"| forget set | model | {' | '.join(heads)} | CPU / retraining | verdict |"]
-    yield "|---" * (len(heads) + 4) + "|"
-    for row in rows:
-        yield _edit_line(row, heads)
+    for table in tables:
+        yield from table
 
 
-def _edit_line(row: Mapping[str, Any], heads: Sequence[str]) -> str:
-    if "gaps" not in row:
-        return (
-            f"| {row['forget_set']} | {row['model']} |{' |' * (len(heads) + 1)} {row['because']} |"
-        )
-    cells = [_gap_cell(row["gaps"][head], head in UTILITY) for head in heads]
-    told = " | ".join((*cells, f"{row['share_of_retraining']:.2f}", SHORT[row["verdict"]]))
-    return f"| {row['forget_set']} | {row['model']} | {told} |"
+def _bench_table(bench: str, name: str) -> Iterator[str]:
+    found = results(f"bench_{bench}") or {"parts": []}
+    rows = [
+        (part, line)
+        for part in found["parts"]
+        for line in part["lines"]
+        if line["name"] in (name, "original (no-op)")
+    ]
+    if not any(line["name"] == name for _, line in rows):
+        return
+    heads = list(dict.fromkeys(m["metric"] for part in found["parts"] for m in part["margins"]))
+    yield from ["", f"{found['what']} (`{found['command'].splitlines()[0]}`)", ""]
+    yield f"| forget set | | {' | '.join(heads)} | H-LR | CPU / retraining | verdict |"
+    yield "|---" * (len(heads) + 5) + "|"
+    for part, line in rows:
+        yield _edit_line(part, line, heads)
 
 
-UTILITY = ("retain accuracy", "test accuracy")
+def _edit_line(part: Mapping[str, Any], line: Mapping[str, Any], heads: Sequence[str]) -> str:
+    start = f"| {part['model']}, {part['forget_set']} | {line['name']} |"
+    if "gaps" not in line:
+        return f"{start}{' |' * (len(heads) + 2)} {line['because']} |"
+    cells = [_gap_cell(line["gaps"].get(head)) for head in heads]
+    score = (line.get("scores") or {}).get("H-LR")
+    told = "" if score is None else f"{score:.2f}"
+    cost = f"{line['share_of_retraining']:.2f}"
+    return f"{start} {' | '.join((*cells, told, cost, SHORT[line['verdict']]))} |"
 
 
-def _gap_cell(gap: Mapping[str, Any], utility: bool) -> str:
-    """Value and retrained mean; struck by a dash where the metric does not count."""
-    said = f"{gap['value']:.3f} ({gap['retrained']:.3f})"
-    return said if gap["power"] or utility else f"{said} -"
+def _gap_cell(gap: Mapping[str, Any] | None) -> str:
+    """The gap and the retrained mean; with a dash where it does not count."""
+    if gap is None:
+        return ""
+    said = f"{gap['gap']:+.3f} ({gap['retrained']:.3f})"
+    if not gap["counts"]:
+        return f"{said} -"
+    return f"{said} =" if gap["equivalent"] else said
 
 
 def _measured(size: str, system: str) -> Iterator[str]:

@@ -50,7 +50,11 @@ def clouds(prefix: str, count: int, seed: int, names: tuple[str, ...] = NAMES) -
         place = i % len(names)
         point = 0.5 * torch.randn(WIDE, generator=generator)
         point[place] += 2.0
-        row: dict[str, Any] = {"id": f"{prefix}{i:04d}", "array": point.tolist(), "label": names[place]}
+        row: dict[str, Any] = {
+            "id": f"{prefix}{i:04d}",
+            "array": point.tolist(),
+            "label": names[place],
+        }
         row["subgroup"] = "even" if i % 8 < 4 else "odd"
         found.append(Record(row["id"], row, ""))
     return found

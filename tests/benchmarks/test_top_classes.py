@@ -176,6 +176,15 @@ def test_the_encoder_is_that_of_sentence_transformers() -> None:
     assert torch.allclose(encoder()(names), torch.as_tensor(theirs), atol=1e-5)
 
 
+def test_a_list_in_brackets_is_read_as_the_authors_publish_it(tmp_path: Path) -> None:
+    path = tmp_path / "top.txt"
+    path.write_text("[409, 414, 585]\n")
+    assert published_list(path) == (409, 414, 585)
+    path.write_text("[409, 414, x]")
+    with pytest.raises(BadData, match="line 3 is 'x'"):
+        published_list(path)
+
+
 def test_a_published_list_keeps_its_order(tmp_path: Path) -> None:
     path = tmp_path / "office.txt"
     path.write_text("409\n414\r\n\n 585\n0\n999\n")

@@ -54,7 +54,7 @@ def metered() -> Iterator[Meter]:
     before, started = _begin(), time.process_time()
     with ExitStack() as hooks:
         hooks.callback(register_module_forward_pre_hook(entered).remove)
-        hooks.callback(register_module_forward_hook(left).remove)
+        hooks.callback(register_module_forward_hook(left, always_call=True).remove)
         hooks.callback(register_optimizer_step_post_hook(stepped).remove)
         yield meter
     meter.cpu_seconds = time.process_time() - started

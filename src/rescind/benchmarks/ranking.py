@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from rescind.benchmarks.sets import downstream_batch
+from rescind.benchmarks.readings import look
+from rescind.benchmarks.sets import downstream_batch, measures_for
 from rescind.benchmarks.setting import Downstream, Ranking
 from rescind.benchmarks.subjects import Bench
 from rescind.benchmarks.top_classes import applicable, encoder, ranking
+from rescind.metrics.features import PENULTIMATE
 
 
 def rankings(bench: Bench) -> tuple[tuple[Ranking, ...], tuple[str, ...]]:
@@ -25,12 +27,10 @@ def rankings(bench: Bench) -> tuple[tuple[Ranking, ...], tuple[str, ...]]:
 
 
 def _ranked(bench: Bench, down: Downstream) -> tuple[Ranking, str]:
-    import torch
-
     model, task = bench.originals[0].model, bench.models.recipe.task
-    with torch.no_grad():
-        outputs = model.outputs(downstream_batch(task, down, bench.setting.sample))
-    probabilities = outputs.softmax(dim=1)
+    batch = downstream_batch(task, down, bench.setting.sample)
+    seen = look(model, batch, (PENULTIMATE,), measures_for(task))
+    probabilities = seen.outputs["logits"].softmax(dim=1)
     names = sorted({str(r.row[down.label]) for r in down.records})
     classes = getattr(task, "classes", ())
     found = ranking(down.name, probabilities, classes, names, encoder())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rescind.benchmarks.cells import Cells
@@ -17,6 +17,7 @@ from rescind.benchmarks.sequence import points
 from rescind.benchmarks.setting import Benchmark, ForgetSet, Setting
 from rescind.benchmarks.stored import from_json, merge, to_json
 from rescind.benchmarks.subjects import Bench
+from rescind.core.canonical import Json, digest, plain
 from rescind.core.errors import BadParameter
 from rescind.core.protocols import Progress
 from rescind.registry import Registry
@@ -29,16 +30,33 @@ THREADS = 1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``parts`` are names such as "resnet/random tenth" or "resnet/sequence"; none means all."""
+    """``parts`` are names such as "resnet/random tenth" or "resnet/sequence"; none means all.
+    ``settings`` are fields of the benchmark other than by default.
+    """
 
     quick: bool = False
     deep: bool = False
     parts: tuple[str, ...] = ()
     out: Path = Path("bench")
+    settings: Mapping[str, Json] = field(default_factory=dict)
+
+    def stem(self, name: str) -> str:
+        """Of the file of results: other sizes are another table."""
+        other = f"_{digest(plain(self.settings))[:8]}" if self.settings else ""
+        return f"{Path(name).name.replace(':', '_')}{'_quick' if self.quick else ''}{other}"
+
+    @property
+    def flags(self) -> str:
+        """As typed."""
+        sets = [f" --set {name}={value}" for name, value in self.settings.items()]
+        return "".join([" --quick"] * self.quick + [" --deep"] * self.deep + sets)
 
 
-def run(name: str, options: Options, progress: Progress) -> Result:
+def run(name: str, options: Options, progress: Progress) -> tuple[Result, Path]:
     """Compute what is not there yet and write NAME.json and NAME.html after every part.
+
+    Returns:
+        All results of these sizes that are in the folder, and the path of the JSON.
 
     Raises:
         UnknownPlugin: there is no such benchmark.
@@ -48,10 +66,10 @@ def run(name: str, options: Options, progress: Progress) -> Result:
     from rescind.training.determinism import settle
 
     settle(THREADS)
-    benchmark: Benchmark = BENCHMARKS.make(name, {})
+    benchmark: Benchmark = BENCHMARKS.make(name, options.settings)
     setting = benchmark.setting(options.quick)
     wanted = _wanted(setting, options.parts)
-    path = options.out / f"{name}_quick.json" if options.quick else options.out / f"{name}.json"
+    path = options.out / f"{options.stem(name)}.json"
     options.out.mkdir(parents=True, exist_ok=True)
     result = _empty(setting, name, options)
     if path.exists():
@@ -60,7 +78,7 @@ def run(name: str, options: Options, progress: Progress) -> Result:
         result = merge([result, found])
         write_durably(path, to_json(result))
         write_durably(path.with_suffix(".html"), to_html(result).encode())
-    return result
+    return result, path
 
 
 def part_names(setting: Setting) -> list[str]:
@@ -108,12 +126,11 @@ def _in_sequence(setting: Setting) -> list[ForgetSet]:
 
 
 def _empty(setting: Setting, name: str, options: Options) -> Result:
-    flags = [" --quick"] * options.quick + [" --deep"] * options.deep
     return Result(
         benchmark=name,
         what=setting.what,
         quick=options.quick,
-        command=f"rescind bench {name}{''.join(flags)}",
+        command=f"rescind bench {name}{options.flags}",
         system=f"{platform.system()} {platform.machine()}",
         threads=THREADS,
         not_applicable=setting.not_applicable,

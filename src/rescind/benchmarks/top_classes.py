@@ -226,7 +226,8 @@ def encoder(name: str = ENCODER) -> Encode:
 
 
 def published_list(path: Path, classes: int = 1_000, count: int | None = None) -> tuple[int, ...]:
-    """A list of class indices, one a line, in the order of the file: the lists of the paper.
+    """A list of class indices in the order of the file, one a line or in brackets between commas,
+    as the authors of the paper publish theirs.
 
     Args:
         path: a text file; empty lines are passed over.
@@ -238,13 +239,16 @@ def published_list(path: Path, classes: int = 1_000, count: int | None = None) -
             whole number, indices out of range or named twice, another count, nothing.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise BadData(
             f"{path} cannot be read.",
             f"{type(error).__name__}: {error}",
             "Give the path of a text file with one class index a line.",
         ) from error
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1].replace(",", "\n")
+    lines = text.split("\n")
     words = [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
     problems = [f"line {i} is {w!r}" for i, w in words if not (w.isascii() and w.isdigit())]
     found = [int(w) for _, w in words if w.isascii() and w.isdigit()]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rescind.cli.options import AsJson
+from rescind.cli.options import AsJson, settings_in
 from rescind.cli.output import emit
 
 
@@ -21,6 +21,10 @@ def bench(
         bool,
         typer.Option("--deep", help="Also relearning, linear probes and bootstrap intervals."),
     ] = False,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A size of the benchmark; repeatable."),
+    ] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,11 +46,11 @@ def bench(
     from rescind.benchmarks.stored import to_json
     from rescind.progress import Bars
 
-    options = Options(quick=quick, deep=deep, parts=tuple(part or ()), out=out)
+    options = Options(quick, deep, tuple(part or ()), out, settings_in(setting or ()))
     with Bars() as progress:
-        result = run(name, options, progress)
+        result, path = run(name, options, progress)
     if as_json:
         typer.echo(to_json(result).decode(), nl=False)
         return
-    page = out / (f"{name}_quick.html" if quick else f"{name}.html")
-    emit(as_json, {}, lambda: [*summary(result).splitlines(), f"Page: {page}"])
+    lines = [*summary(result).splitlines(), f"Page: {path.with_suffix('.html')}"]
+    emit(as_json, {}, lambda: lines)

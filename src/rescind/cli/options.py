@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
@@ -58,6 +59,15 @@ def method_named(value: str | None) -> str | None:
     if not path.endswith(".py"):
         return value
     return f"{Path(path).expanduser().absolute()}:{attribute}"
+
+
+def settings_in(given: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE pairs as names and texts; another form is a mistake of usage."""
+    pairs = [item.partition("=") for item in given]
+    wrong = [name for name, equals, _ in pairs if not equals or not name]
+    if wrong:
+        raise typer.BadParameter(f"--set takes NAME=VALUE, not {wrong[0]!r}.")
+    return {name: value for name, _, value in pairs}
 
 
 WorkspaceFolder = Annotated[

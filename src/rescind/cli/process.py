@@ -13,7 +13,16 @@ import typer
 from rescind.cli.asking import agree
 from rescind.cli.failures import as_plain, code_of, tell
 from rescind.cli.opening import opened, read
-from rescind.cli.options import HERE, AsJson, Method, Outage, WorkspaceFolder, Yes, write
+from rescind.cli.options import (
+    HERE,
+    AsJson,
+    Method,
+    Outage,
+    WorkspaceFolder,
+    Yes,
+    settings_in,
+    write,
+)
 from rescind.cli.output import emit, table
 from rescind.core.errors import BadParameter, RescindError
 from rescind.core.request import FINAL
@@ -71,7 +80,7 @@ def process(
     on hold is left out. After a failure or an interruption the same command goes on where it
     stopped. Methods that edit weights are confirmed first.
     """
-    how = How(method, _settings(setting or []), replay, accept_outage, yes, out)
+    how = How(method, settings_in(setting or []), replay, accept_outage, yes, out)
     if out is not None and out.exists() and not out.is_dir():
         raise BadParameter(f"{out} is no folder.", do="Name a folder with --out.")
     ws = opened(workspace)
@@ -155,14 +164,6 @@ def _method(ws: Workspace, request: Request, how: How) -> Unlearner | None:
     if not settled:
         agree(question, "Choose another --method, or answer y.")
     return method
-
-
-def _settings(given: Sequence[str]) -> dict[str, str]:
-    pairs = [item.partition("=") for item in given]
-    wrong = [name for name, equals, _ in pairs if not equals or not name]
-    if wrong:
-        raise typer.BadParameter(f"--set takes NAME=VALUE, not {wrong[0]!r}.")
-    return {name: value for name, _, value in pairs}
 
 
 def _lines(found: Verification, how: How) -> Iterator[str]:
