@@ -26,13 +26,14 @@ DOWNSTREAM = ("sandal", "shirt", "coat")
 TRAINED = tuple(name for name in fashion_mnist.CLASSES if name not in DOWNSTREAM)
 SHAPE = (1, fashion_mnist.SIDE, fashion_mnist.SIDE)
 BRIGHT = 73.0  # mean grey value from which a picture counts as bright: the mean of Fashion-MNIST
-# in units of each metric; see `choosing`
+# by the rule of `choosing`, ResNet; the largest standard deviations: .003 of accuracy, .002 of
+# confidence, .028 of CKA (pullovers, four retrained models; else eight)
 MARGINS = (
-    Margin("forget accuracy", 0.04, "forgetting"),
-    Margin("forget confidence", 0.05, "forgetting"),
-    Margin("forget CKA to retrained", 0.04, "forgetting"),
-    Margin("retain accuracy", 0.03, "utility"),
-    Margin("test accuracy", 0.03, "utility"),
+    Margin("forget accuracy", 0.02, "forgetting"),
+    Margin("forget confidence", 0.02, "forgetting"),
+    Margin("forget CKA to retrained", 0.12, "forgetting"),
+    Margin("retain accuracy", 0.02, "utility"),
+    Margin("test accuracy", 0.02, "utility"),
 )
 QUICK = ("finetune", "eu_k", "negative_gradient", "ssd", "salun")
 
