@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rescind.benchmarks.choosing import editing, named, one_record, plain_recipe, tenths
+from rescind.benchmarks.choosing import (
+    CLASS_METRICS,
+    editing,
+    margins,
+    named,
+    one_record,
+    plain_recipe,
+    tenths,
+)
 from rescind.benchmarks.setting import ForgetSet, Setting
 from rescind.core.dataset import Record
-from rescind.core.judgement import Margin
 from rescind.core.run import Recipe
 from rescind.data import adult
 from rescind.training.modules import Classification
 
 # by the rule of `choosing`; the largest standard deviations
 # of eight retrained models a set: .004 of accuracy, .003 of confidence, .009 of CKA
-MARGINS = (
-    Margin("forget accuracy", 0.02, "forgetting"),
-    Margin("forget confidence", 0.02, "forgetting"),
-    Margin("forget CKA to retrained", 0.04, "forgetting"),
-    Margin("retain accuracy", 0.02, "utility"),
-    Margin("test accuracy", 0.02, "utility"),
-)
+MARGINS = margins(CLASS_METRICS, (0.02, 0.02, 0.04, 0.02, 0.02))
+QUICK_MARGINS = margins(CLASS_METRICS, (0.06, 0.02, 0.02, 0.02, 0.02))
 QUICK = ("finetune", "eu_k", "negative_gradient", "ssd", "salun")
 NO_CLASS = (
     "A class forgotten: there are two, and without one of them nothing is left to tell apart.",
@@ -60,7 +62,7 @@ class Adult:
             models={"mlp": self._recipe(quick)},
             forget_sets=self._forget_sets(random, train, quick),
             searched=searched,
-            margins=MARGINS,
+            margins=QUICK_MARGINS if quick else MARGINS,
             methods=QUICK if quick else editing("classes"),
             not_applicable=NO_CLASS,
             subgroup="subgroup",

@@ -1,7 +1,8 @@
 """Which records a benchmark forgets, how it trains, and which methods it tries.
 
 The margins of all benchmarks follow one rule: four standard deviations between models retrained
-without a set, the largest of the sets that decide, rounded up to hundredths and at least .02. Four,
+without a set, the largest of the sets that decide (of all, where none does), rounded up to
+hundredths and at least .02; quick sizes have their own, as fewer examples spread more. Four,
 since a retrained model held against seven others must itself pass a corrected equivalence test. The
 models had seeds from 700, which nothing else uses, and no method had been run.
 """
@@ -15,6 +16,7 @@ from rescind import methods_of
 from rescind.benchmarks.setting import ForgetSet, Kind
 from rescind.core.canonical import keyed
 from rescind.core.dataset import Record
+from rescind.core.judgement import Margin, Role
 from rescind.core.partition import Partition
 from rescind.core.run import AdamW, Recipe
 from rescind.core.task import Target, Task
@@ -25,6 +27,20 @@ from rescind.methods.base import ANY
 SALT = b"rescind benchmarks"
 # exact methods are the reference, not what is tried
 EXACT = frozenset({"retrain", "sisa", "s3t"})
+CLASS_METRICS: tuple[tuple[str, Role], ...] = (
+    ("forget accuracy", "forgetting"),
+    ("forget confidence", "forgetting"),
+    ("forget CKA to retrained", "forgetting"),
+    ("retain accuracy", "utility"),
+    ("test accuracy", "utility"),
+)
+TOKEN_METRICS: tuple[tuple[str, Role], ...] = (
+    ("forget loss", "forgetting"),
+    ("forget extraction", "forgetting"),
+    ("forget CKA to retrained", "forgetting"),
+    ("retain loss", "utility"),
+    ("test loss", "utility"),
+)
 
 
 def named(rows: Iterable[Mapping[str, Any]]) -> tuple[Record, ...]:
@@ -74,6 +90,11 @@ def whole_classes(
 def one_record(train: Sequence[Record]) -> ForgetSet:
     """A single record."""
     return ForgetSet("one record", "record", drawn(train, 1, "one record"))
+
+
+def margins(metrics: Sequence[tuple[str, Role]], widths: Sequence[float]) -> tuple[Margin, ...]:
+    """A margin of each metric, in its units."""
+    return tuple(Margin(name, w, role) for (name, role), w in zip(metrics, widths, strict=True))
 
 
 def plain_recipe(task: Task, epochs: int, lr: float, batch_size: int = 64) -> Recipe:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rescind.benchmarks.choosing import (
+    CLASS_METRICS,
     editing,
+    margins,
     named,
     one_record,
     plain_recipe,
@@ -17,7 +19,6 @@ from rescind.benchmarks.choosing import (
 )
 from rescind.benchmarks.setting import Downstream, ForgetSet, Setting
 from rescind.core.dataset import Record, Row
-from rescind.core.judgement import Margin
 from rescind.core.run import Recipe
 from rescind.data import fashion_mnist
 from rescind.training.modules import Classification
@@ -28,13 +29,8 @@ SHAPE = (1, fashion_mnist.SIDE, fashion_mnist.SIDE)
 BRIGHT = 73.0  # mean grey value from which a picture counts as bright: the mean of Fashion-MNIST
 # by the rule of `choosing`, ResNet; the largest standard deviations: .003 of accuracy, .002 of
 # confidence, .028 of CKA (pullovers, four retrained models; else eight)
-MARGINS = (
-    Margin("forget accuracy", 0.02, "forgetting"),
-    Margin("forget confidence", 0.02, "forgetting"),
-    Margin("forget CKA to retrained", 0.12, "forgetting"),
-    Margin("retain accuracy", 0.02, "utility"),
-    Margin("test accuracy", 0.02, "utility"),
-)
+MARGINS = margins(CLASS_METRICS, (0.02, 0.02, 0.12, 0.02, 0.02))
+QUICK_MARGINS = margins(CLASS_METRICS, (0.04, 0.04, 0.14, 0.05, 0.05))
 QUICK = ("finetune", "eu_k", "negative_gradient", "ssd", "salun")
 
 
@@ -79,7 +75,7 @@ class Fashion:
             models=self._models(quick),
             forget_sets=self._forget_sets(random, train, quick),
             searched=searched,
-            margins=MARGINS,
+            margins=QUICK_MARGINS if quick else MARGINS,
             methods=QUICK if quick else editing("classes"),
             downstream=(_downstream(others, self.downstream // share),),
             subgroup="subgroup",

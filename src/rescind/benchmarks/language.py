@@ -6,10 +6,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rescind.benchmarks.choosing import drawn, editing, named, plain_recipe, tenths, without
+from rescind.benchmarks.choosing import (
+    TOKEN_METRICS,
+    drawn,
+    editing,
+    margins,
+    named,
+    plain_recipe,
+    tenths,
+    without,
+)
 from rescind.benchmarks.setting import ForgetSet, Setting
 from rescind.core.dataset import Record, Row
-from rescind.core.judgement import Margin
 from rescind.core.run import Recipe
 from rescind.data import bbc_news
 from rescind.data.records import records_from
@@ -17,13 +25,8 @@ from rescind.data.words import naming
 from rescind.training.modules import CausalLM
 
 PERSON = "Blunkett"  # named in 27 articles, all of politics
-MARGINS = (
-    Margin("forget loss", 0.10, "forgetting"),
-    Margin("forget extraction", 0.05, "forgetting"),
-    Margin("forget CKA to retrained", 0.05, "forgetting"),
-    Margin("retain loss", 0.10, "utility"),
-    Margin("test loss", 0.10, "utility"),
-)
+MARGINS = margins(TOKEN_METRICS, (0.10, 0.05, 0.05, 0.10, 0.10))
+QUICK_MARGINS = margins(TOKEN_METRICS, (0.10, 0.05, 0.05, 0.10, 0.10))
 QUICK = ("finetune", "gradient_difference", "simnpo")
 NO_CLASS = (
     "Classes and top classes: a language model has none.",
@@ -39,14 +42,14 @@ class Language:
     learnt cannot be forgotten. ``each`` is how many passages an article gives.
     """
 
-    passages: int = 256
+    passages: int = 384
     subject: int = 40
     held_out: int = 200
     each: int = 2
     length: int = 128
     width: int = 160
     depth: int = 4
-    epochs: int = 24
+    epochs: int = 16
     quick_passages: int = 64
     quick_subject: int = 12
     quick_width: int = 64
@@ -77,7 +80,7 @@ class Language:
             models={"gpt": self._recipe(quick)},
             forget_sets=(person, random),
             searched=searched,
-            margins=MARGINS,
+            margins=QUICK_MARGINS if quick else MARGINS,
             methods=QUICK if quick else editing("tokens"),
             not_applicable=NO_CLASS,
             subgroup="topic",

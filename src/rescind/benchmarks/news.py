@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rescind.benchmarks.choosing import (
+    CLASS_METRICS,
     drawn,
     editing,
+    margins,
     named,
     one_record,
     plain_recipe,
@@ -25,7 +27,6 @@ from rescind.benchmarks.choosing import (
 from rescind.benchmarks.setting import ForgetSet, Setting
 from rescind.core.canonical import digest
 from rescind.core.dataset import Record
-from rescind.core.judgement import Margin
 from rescind.core.protocols import Progress
 from rescind.core.run import Recipe
 from rescind.data import bbc_news
@@ -45,13 +46,8 @@ CLASS = "politics"
 TOPIC, WORD = "sports", "rugby"
 # by the rule of `choosing`; the largest standard deviations
 # of eight retrained models a set: 0 of accuracy, .001 of confidence, .001 of CKA
-MARGINS = (
-    Margin("forget accuracy", 0.02, "forgetting"),
-    Margin("forget confidence", 0.02, "forgetting"),
-    Margin("forget CKA to retrained", 0.02, "forgetting"),
-    Margin("retain accuracy", 0.02, "utility"),
-    Margin("test accuracy", 0.02, "utility"),
-)
+MARGINS = margins(CLASS_METRICS, (0.02, 0.02, 0.02, 0.02, 0.02))
+QUICK_MARGINS = margins(CLASS_METRICS, (0.15, 0.02, 0.02, 0.02, 0.02))
 QUICK = ("finetune", "eu_k", "negative_gradient", "ssd", "salun")
 NO_TOP = (
     "Top classes: the five topics are all there is, so no topic is left for a downstream task.",
@@ -97,7 +93,7 @@ class News:
             models={"minilm": self._recipe(quick)},
             forget_sets=_forget_sets(random, train, quick),
             searched=searched,
-            margins=MARGINS,
+            margins=QUICK_MARGINS if quick else MARGINS,
             methods=QUICK if quick else editing("classes"),
             not_applicable=NO_TOP,
             subgroup="subgroup",
