@@ -89,6 +89,12 @@ def test_scores_stand_with_all_their_parts_where_a_class_goes(red: Part) -> None
     assert any("left or right" in p.name for p in scores.representation_parts)
 
 
+def test_zrf_stands_beside_that_of_retrained_models(red: Part) -> None:
+    random, original = (line(red, n).shown["forget ZRF"] for n in (RANDOM_LINE, ORIGINAL_LINE))
+    assert random.value > original.value > 0.3  # 1 - log 2 is the least that there is
+    assert original.retrained == random.retrained
+
+
 def test_damage_is_told_clean_and_corrupted_beside_retraining(red: Part) -> None:
     assert set(line(red, "finetune").damage) == {"clean", "corrupted"}
     groups = line(red, "finetune").damage["clean"].after.groups

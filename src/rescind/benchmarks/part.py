@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
-from rescind.benchmarks.class_measures import FEWEST
+from rescind.benchmarks.class_measures import FEWEST, add_zrf
 from rescind.benchmarks.deep import deep_columns
 from rescind.benchmarks.lines import Table
 from rescind.benchmarks.models import RETRAINED, Halves
-from rescind.benchmarks.readings import FORGET, TEST, Looks, columns
+from rescind.benchmarks.readings import FORGET, TEST, TEST_FORGET, Looks, columns
 from rescind.benchmarks.result import Floor, Part
 from rescind.benchmarks.sets import Sets, sets_of
 from rescind.benchmarks.setting import REFERENCES, SHOWN, ForgetSet
-from rescind.benchmarks.subjects import Bench, Subject, mean_cost, subjects
+from rescind.benchmarks.subjects import RANDOM_LINE, Bench, Subject, mean_cost, subjects
 from rescind.benchmarks.tuning import SEEDS
 from rescind.metrics.features import PENULTIMATE
 from rescind.search import apart
@@ -40,6 +41,7 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
     passes = count + sum(len(looks) for looks in looked.values())
     per_model = (time.process_time() - reading) / passes
     retraining = mean_cost([made.cost for made in retrained])
+    add_zrf(values, against, looked, references, looked[RANDOM_LINE][0])
     if bench.deep:
         for name, looks in looked.items():
             values[name] |= deep_columns(sets, rows[name].models, looks, references)
@@ -59,17 +61,24 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
         references=count,
         seeds=setting.seeds,
         margins=table.margins,
-        notes=tuple(
-            f"{m.metric} is not measured: the forget set has too few examples."
-            for m in setting.margins
-            if m not in table.margins
-        ),
+        notes=tuple(_notes(table)),
         lines=lines,
         retraining=retraining,
         metrics_share=per_model / retraining.cpu_seconds,
         floor=_floor(references[0]),
         cpu_seconds=time.process_time() - started,
     )
+
+
+def _notes(table: Table) -> Iterator[str]:
+    """What could not be measured on this forget set, and why."""
+    for margin in table.setting.margins:
+        if margin not in table.margins:
+            yield f"{margin.metric} is not measured: the forget set has too few examples."
+    if table.forget.classes and TEST_FORGET not in table.sets.batches:
+        yield "AGL is undefined: the test set has no example of the classes that go."
+    if not table.forget.classes:
+        yield "AGL, AGR and H-LR are for whole classes: here the test set has no forget side."
 
 
 def _looked(bench: Bench, sets: Sets, name: str, subject: Subject) -> list[Looks]:

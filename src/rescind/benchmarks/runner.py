@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -118,6 +119,13 @@ def _computed(
             else:
                 forget = next(f for f in setting.forget_sets if f.name == each)
                 yield replace(bare, parts=(run_part(bench, forget),))
+        _keep_searches(bench, options.out / f"{options.stem(empty.benchmark)}_{name}_searches.json")
+
+
+def _keep_searches(bench: Bench, path: Path) -> None:
+    """The searches of one model, as ``Auto`` reads them: {method: search}."""
+    found = {name: plain(search) for name, search in bench.searched[0].items()}
+    write_durably(path, json.dumps(found, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def _in_sequence(setting: Setting) -> list[ForgetSet]:

@@ -109,6 +109,8 @@ def gpt(vocabulary: int = 256, width: int = 128, depth: int = 4, length: int = 1
         embd_pdrop=0.0,
         attn_pdrop=0.0,
         use_cache=False,
+        bos_token_id=None,  # bytes have no token that begins or ends a text
+        eos_token_id=None,
         tie_word_embeddings=False,  # the last layer can be edited without touching the first
     )
     module: nn.Module = GPT2LMHeadModel(config)
