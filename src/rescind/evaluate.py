@@ -143,6 +143,20 @@ def _right(
     return [bool(x) for x in run.recipe.task.score(combined, {"labels": labels})]
 
 
+def classified(
+    b: Backends, run: Run, served: Sequence[Snapshot]
+) -> tuple[list[bool], list[int], int]:
+    """Of a task that answers with classes, over the present test records by key: which answers of
+    what is served are right, the index of each true label, and the number of classes.
+
+    Raises:
+        DamagedArtifact: not all of it was scored on these records; see ``before_and_after``.
+    """
+    combined, labels = _combined(b, run, served, _test(b))
+    right = run.recipe.task.score(combined, {"labels": labels})
+    return [bool(x) for x in right], [int(x) for x in labels], int(combined.shape[1])
+
+
 def _answers(b: Backends, run: Run, served: Sequence[Snapshot]) -> list[str]:
     combined, _ = _combined(b, run, served, _test(b))
     return [str(a["label"]) for a in run.recipe.task.answers(combined)]

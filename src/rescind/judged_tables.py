@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rescind.core.evidence import Measurement
 from rescind.core.judgement import Attempt, Gap, Judgement
 from rescind.drawing import number
-from rescind.picture import Table
+from rescind.picture import Table, shown
 
 VERDICTS = {
     "admissible": "admissible: equivalent to retrained models within the margins of the recipe",
@@ -25,6 +26,34 @@ GAPS = (
     "Margin",
     "Result",
 )
+
+CONCEPT = {
+    "concept_accuracy": "Concept accuracy, on probes",
+    "utility_accuracy": "Utility accuracy, on the other test records",
+}
+
+
+def concept_table(before: Sequence[Measurement], after: Sequence[Measurement]) -> Table | None:
+    """Right answers of the original and of the unlearned model; None where no probe was there."""
+    old, new = ({m.name: m for m in side} for side in (before, after))
+    rows = [
+        (
+            title,
+            number(new[name].n),
+            *(_with_ends(m) for m in (old.get(name), new[name], new.get(f"{name}_change"))),
+        )
+        for name, title in CONCEPT.items()
+        if name in new
+    ]
+    head = ("Measured", "n", "Original", "Unlearned", "Change on the same records")
+    return Table(head, rows, "Right answers, with 95 % intervals") if rows else None
+
+
+def _with_ends(m: Measurement | None) -> str:
+    if m is None:
+        return "not measured"
+    value, low, high = (shown(m.name, n) for n in (m.value, *m.interval))
+    return f"{value} ({low} to {high})"
 
 
 def gap_table(found: Judgement) -> Table:

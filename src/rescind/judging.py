@@ -99,7 +99,7 @@ def open_question(
     for served in (selection(parts), state.original(b, request.id)):
         if len(served) != 1:
             return f"the model is served in {len(served)} parts, and only one can be judged yet"
-    forget, off = _forget(b, request)
+    forget, off = forget_set(b, request)
     if off:
         return NOT_READ[MissingSource]
     try:
@@ -153,7 +153,7 @@ def _reading(
     retain = sample([e for e in allowed if e.cell != "test"])
     test = sample([e for e in allowed if e.cell == "test"])
     place = place_for(b, run, [*retain, *test], generations)
-    forget = sample(sorted(_forget(b, request)[0], key=lambda e: e.key))
+    forget = sample(sorted(forget_set(b, request)[0], key=lambda e: e.key))
     name = f"manifest/read-{request.id}-{content(b, forget, request.labels)}"
     b.artifacts.put(name, "manifest", manifest_bytes(forget), request.labels)
     metrics = tuple(m.metric for m in run.recipe.margins)
@@ -161,7 +161,7 @@ def _reading(
     return ReadModels(place, name, metrics, tuple(candidates), original, references.models)
 
 
-def _forget(b: Backends, request: Request) -> tuple[list[ManifestEntry], int]:
+def forget_set(b: Backends, request: Request) -> tuple[list[ManifestEntry], int]:
     """The records to forget that were trained on, and how many are off the allow-list already."""
     listed = {e.key: e for e in state.manifest_entries(b)}
     keys = open_keys(b.keys, request)

@@ -127,6 +127,8 @@ def _moment(entry: Entry) -> Moment:
     verdict = str(entry.facts.get("verdict", "not judged"))
     if not verdict.startswith("not judged"):
         what += f"; beside retrained models: {verdict.replace('_', ' ')}"
+    if entry.facts.get("concept"):
+        what += f"; {entry.facts['concept']}"
     if entry.kind == "method.attempted":
         outcome = str(entry.facts["outcome"]).replace("_", " ")
         what = f"tried {entry.facts['method']}, {entry.facts['round']}: {outcome}"

@@ -16,11 +16,15 @@ from rescind.core.plan import Plan
 from rescind.core.report import Moment, Report
 from rescind.core.request import Request
 from rescind.drawing import number
-from rescind.judged_tables import VERDICTS, attempt_table, gap_table
+from rescind.judged_tables import VERDICTS, attempt_table, concept_table, gap_table
 from rescind.picture import Bars, Intervals, Lines, Stages, Table, shown, words
 
 VERIFY = "rescind certificate verify certificate.json --key signer.pem"
 GOALS = {"influence": "remove the influence of the records", "concept": "remove a concept"}
+BESIDE = {
+    "influence": "Beside retrained models",
+    "concept": "The concept, beside the original model",
+}
 TARGETS = {
     "records": "records named by their keys",
     "subject": "the records of one subject",
@@ -159,7 +163,7 @@ def sections(report: Report) -> list[Section]:
         Section("Key facts", [Facts(_facts(report))]),
         Section("Timeline", [_timeline(report)]),
         Section("Accuracy before and after", _accuracy(report)),
-        Section("Beside retrained models", _judged(report)),
+        Section(BESIDE[report.request.goal], _judged(report)),
         Section("What was cut and what serves", _stages(report)),
         Section("Plan", _plan(report.plan)),
         Section("Evidence", _evidence(report)),
@@ -277,7 +281,8 @@ def _judged(report: Report) -> list[Block]:
     found = report.judgement
     if found is None:
         told = report.unjudged or "the report holds no evaluation"
-        blocks: list[Block] = [Notice(f"Not judged: {told}.")]
+        table = concept_table(report.before, report.after)
+        blocks: list[Block] = [Notice(f"Not judged: {told}."), *([table] if table else [])]
     else:
         rate = found.rejection_rate_of_retrained
         rejected = "no metric counts" if rate is None else f"{100 * rate:.0f} %"

@@ -11,6 +11,7 @@ from typing import Any
 
 from rescind import (
     acceptance,
+    concepts,
     escalation,
     evaluate,
     judging,
@@ -258,12 +259,18 @@ def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
         unjudged=answer.unjudged,
         cpu_seconds=answer.cpu_seconds,
     )
+    told = dict[str, str]()
+    if request.goal == "concept":
+        models = state.original(b, request.id), selection(parts)
+        seen = concepts.measure(b, request, models, (before, after))
+        before, after, told = seen.before, seen.after, {"concept": seen.outcome}
     found = {"before": plain(before), "after": plain(after)}
-    facts = {
+    facts: dict[str, object] = {
         "before": len(before.measurements),
         "after": len(after.measurements),
         "goal": after.goal,
         "verdict": after.judgement.verdict if after.judgement else f"not judged: {after.unjudged}",
+        **told,
     }
     b.ledger.append(
         Entry("evaluation.done", request.id, facts, (Write("evaluation", request.id, found),))
