@@ -40,7 +40,7 @@ class Fashion:
 
     ``top`` are the trained classes by likeness to the three others, the likest first. It is
     declared, since the forget sets must be known before a model is trained; a run measures the
-    order again and reports it.
+    order again and reports it. Each class but the first is also forgotten by itself, for show.
     """
 
     images: int = 12_000
@@ -98,12 +98,13 @@ class Fashion:
         top = whole_classes(train, "top 1 class", "top class", self.top[:1], decides=not quick)
         if quick:
             return random, top
+        others = [name for name in dict.fromkeys((*self.top, *TRAINED)) if name != self.top[0]]
         bright = tuple(r for r in train if r.row["subgroup"] == "t-shirt, bright")
         return (
             random,
             top,
             whole_classes(train, "top 2 classes", "top class", self.top[:2]),
-            whole_classes(train, f"class {self.top[-1]}", "class", self.top[-1:]),
+            *(whole_classes(train, f"class {name}", "class", (name,)) for name in others),
             ForgetSet("bright t-shirts", "subgroup", bright),
             one_record(train),
         )

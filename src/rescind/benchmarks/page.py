@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from rescind.benchmarks.by_class import by_class, is_about_top
+from rescind.benchmarks.by_class import signs as class_signs
 from rescind.benchmarks.details import details, drift_table
 from rescind.benchmarks.order import (
     VERDICTS,
@@ -79,6 +81,9 @@ def to_html(result: Result) -> str:
         weights=_weights(),
         signs=signs(),
         rankings=_rankings(stored),
+        by_class=by_class(stored),
+        class_signs=class_signs(),
+        not_applicable=[line for line in stored.not_applicable if not is_about_top(line)],
         parts=[_view(i, part) for i, part in enumerate(stored.parts, 1)],
         drifts=drifts(stored.sequence),
         drift_table=drift_table(stored.sequence),
