@@ -184,7 +184,8 @@ def _outcome(what: str, changed: Measurement) -> str:
     """In words on which side of 0 the paired interval lies."""
     low, high = changed.interval
     if what == "utility":
-        return "utility fell" if high < 0 else "utility rose" if low > 0 else "no loss of utility is shown"
+        moved = "utility fell" if high < 0 else "utility rose"
+        return "no loss of utility is shown" if low <= 0 <= high else moved
     if high < 0:
         return "the model answers it rightly less often than before"
     if low > 0:
