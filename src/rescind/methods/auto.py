@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from rescind.core.dataset import Split
 from rescind.core.errors import BadParameter
 from rescind.core.protocols import ModelHandle, Unlearned
-from rescind.core.run import Order, Recipe, Run
+from rescind.core.run import Run
+from rescind.methods.base import OnePart
 from rescind.methods.retrain import Retrain
 
 
 @dataclass(frozen=True, slots=True)
-class Auto:
+class Auto(OnePart):
     """Each method of ``methods``, the cheapest first, with ``seeds`` seeds; then retraining.
 
     A method that the margins of the recipe admit is run again with as many seeds never used before,
@@ -37,10 +38,6 @@ class Auto:
             problems.append("methods names auto itself")
         if problems:
             raise BadParameter(f"Auto cannot work: {'; '.join(problems)}.", do="Correct it.")
-
-    def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]:
-        """One cell, one stage: as plain training. Raises ``BadParameter`` for more cells."""
-        return Retrain().orders(recipe, n_blocks)
 
     def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
         """The end of the escalation: train everything again on the retain set, which is exact.

@@ -94,8 +94,18 @@ def _check(model: ModelHandle, split: Split, run: Run, serves: frozenset[Target]
         )
 
 
+class OnePart:
+    """Lays a run out as plain training: what edits weights wants a model of one part."""
+
+    __slots__ = ()
+
+    def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]:
+        """One cell, one stage: as plain training. Raises ``BadParameter`` for more cells."""
+        return Retrain().orders(recipe, n_blocks)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LossUnlearner:
+class LossUnlearner(OnePart):
     """A method that is a loss on a forget batch and a retain batch, minimised by Adam.
 
     ``over`` is the set that an epoch goes through. The seed fixes the batches and all draws.
@@ -123,10 +133,6 @@ class LossUnlearner:
                 "lr must be above 0, epochs and batch_size at least 1, seed at least 0.",
                 "Correct them with --set name=value.",
             )
-
-    def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]:
-        """One cell, one stage: as plain training. Raises ``BadParameter`` for more cells."""
-        return Retrain().orders(recipe, n_blocks)
 
     def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
         """Minimise the loss from the weights as they are.

@@ -13,13 +13,12 @@ from rescind.core.dataset import Split
 from rescind.core.errors import BadParameter, InsufficientEvidence
 from rescind.core.guarantee import Certified, Empirical
 from rescind.core.protocols import Editable, ModelHandle, Unlearned
-from rescind.core.run import Order, Recipe, Run
+from rescind.core.run import Run
 from rescind.core.search import Range
 from rescind.core.task import Target
-from rescind.methods.base import Work, edit
+from rescind.methods.base import OnePart, Work, edit
 from rescind.methods.gaussian_mechanism import largest_ratio
 from rescind.methods.linear_problem import linear_layer, minimise, problem_of, set_weights
-from rescind.methods.retrain import Retrain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +28,7 @@ SEEDED = "the noise is from a seed that is written down, so whoever reads it can
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertifiedRemoval:
+class CertifiedRemoval(OnePart):
     """w + N(0, sigma^2 I), w from Newton steps w - H^-1 grad F(w) on the retain set (1911.03030,
     section 3), F(w) = 1/n sum_retain loss(w) + l2/2 |w|^2.
 
@@ -69,10 +68,6 @@ class CertifiedRemoval:
                 "sigma and l2 must be above 0, steps at least 1, a seed at least 0.",
                 "Correct them with --set name=value.",
             )
-
-    def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]:
-        """One cell, one stage: as plain training. Raises ``BadParameter`` for more cells."""
-        return Retrain().orders(recipe, n_blocks)
 
     def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
         """Newton steps from the weights as they are, the bound, then the noise.

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 from rescind.core.dataset import Split
 from rescind.core.errors import BadParameter, Diverged
 from rescind.core.protocols import Editable, ModelHandle, Unlearned
-from rescind.core.run import Order, Recipe, Run
+from rescind.core.run import Run
 from rescind.core.search import Range
-from rescind.methods.base import ANY, Work, edit
-from rescind.methods.retrain import Retrain
+from rescind.methods.base import ANY, OnePart, Work, edit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +23,7 @@ COLUMNS = 65_536  # parameters that are held in double precision at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Influence:
+class Influence(OnePart):
     """theta = theta_0 + scale H^-1 sum_forget grad loss / n_retain (1703.04730, section 2.1; the
     Newton step of 2002.10077, section 2).
 
@@ -52,10 +51,6 @@ class Influence:
                 "damping and scale must be above 0, samples at least 1, seed at least 0.",
                 "Correct them with --set name=value.",
             )
-
-    def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]:
-        """One cell, one stage: as plain training. Raises ``BadParameter`` for more cells."""
-        return Retrain().orders(recipe, n_blocks)
 
     def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
         """One step from the weights as they are.

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, ClassVar
 from rescind.core.dataset import Split
 from rescind.core.errors import BadParameter, Diverged, Refused
 from rescind.core.protocols import Editable, ModelHandle, Unlearned
-from rescind.core.run import Order, Recipe, Run
+from rescind.core.run import Run
 from rescind.core.search import Range
-from rescind.methods.base import ANY, Work, edit
-from rescind.methods.retrain import Retrain
+from rescind.methods.base import ANY, OnePart, Work, edit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelectiveDampening:
+class SelectiveDampening(OnePart):
     """theta_i *= min(dampening F_all,i / F_forget,i, 1) where F_forget,i > alpha F_all,i.
 
     The rule of Foster et al., 2308.07707; their lambda is ``dampening``. F is the mean over the
@@ -52,10 +51,6 @@ class SelectiveDampening:
                 "alpha must be above 0, dampening at least 0.",
                 "Correct them with --set name=value.",
             )
-
-    def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]:
-        """One cell, one stage: as plain training. Raises ``BadParameter`` for more cells."""
-        return Retrain().orders(recipe, n_blocks)
 
     def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
         """Measure both importances, then dampen.
