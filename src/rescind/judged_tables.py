@@ -28,8 +28,8 @@ GAPS = (
 )
 
 CONCEPT = {
-    "concept_accuracy": "Concept accuracy, on probes",
-    "utility_accuracy": "Utility accuracy, on the other test records",
+    "concept_accuracy": "Concept, on probes",
+    "utility_accuracy": "Utility, on other test records",
 }
 
 
@@ -45,15 +45,19 @@ def concept_table(before: Sequence[Measurement], after: Sequence[Measurement]) -
         for name, title in CONCEPT.items()
         if name in new
     ]
-    head = ("Measured", "n", "Original", "Unlearned", "Change on the same records")
-    return Table(head, rows, "Right answers, with 95 % intervals") if rows else None
+    head = ("Measured", "n", "Original", "Unlearned", "Change")
+    return (
+        Table(head, rows, "Right answers, and the change on the same records, with 95 % intervals")
+        if rows
+        else None
+    )
 
 
 def _with_ends(m: Measurement | None) -> str:
     if m is None:
         return "not measured"
-    value, low, high = (shown(m.name, n) for n in (m.value, *m.interval))
-    return f"{value} ({low} to {high})"
+    low, high = (shown(m.name, end).split()[0] for end in m.interval)
+    return f"{shown(m.name, m.value)} ({low} to {high})"
 
 
 def gap_table(found: Judgement) -> Table:
