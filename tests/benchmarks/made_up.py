@@ -262,6 +262,7 @@ CLASS_SETS: tuple[tuple[str, Kind, int, float, bool], ...] = (
     ("top 1 class", "top class", 1000, 1.8, True),
     ("class dress", "class", 1500, 0.7, True),
 )
+GONE = {"top 1 class": ("pullover",), "top 2 classes": ("pullover", "sneaker")}
 PREDICTIONS = ("sneaker", "pullover", "dress", "boot", "bag")
 
 
@@ -281,7 +282,14 @@ def class_part(
         )
         for ln in found.lines
     )
-    return replace(found, kind=kind, forget=forget, retain=6_000 - forget, lines=lines)
+    return replace(
+        found,
+        kind=kind,
+        forget=forget,
+        retain=6_000 - forget,
+        lines=lines,
+        classes=GONE.get(forget_set, (forget_set.removeprefix("class "),)),
+    )
 
 
 def classes(*models: str) -> Result:

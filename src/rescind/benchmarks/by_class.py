@@ -24,7 +24,6 @@ from rescind.drawing import Attributes, Scale, canvas, draw, marker, text_of
 from rescind.picture import Table
 from rescind.sections import counted
 
-SINGLE = "class "  # how a forget set of one whole class is named, before the name of the class
 SIGNS = {"method": "circle", "control": "square"}
 WIDTH, HEIGHT = 440.0, 458.0
 LEFT, TOP, RIGHT, BOTTOM = 46.0, 24.0, 428.0, 406.0  # a square, as both axes are alike
@@ -90,17 +89,19 @@ def by_class(result: Result) -> ByClass:
     reasons = [line for line in result.not_applicable if is_about_top(line)]
     parts = [p for p in result.parts if p.kind in ("class", "top class")]
     if result.rankings and parts:
-        ranking = result.rankings[0]
         models = dict.fromkeys(p.model for p in parts)
-        views = [
-            _view(m, columns([p for p in parts if p.model == m], ranking), ranking) for m in models
-        ]
-        return ByClass(tuple(views), tuple(reasons))
+        return ByClass(tuple(_of_model(m, parts, result.rankings) for m in models), tuple(reasons))
     if result.rankings:
         reasons.append("No part that forgets a whole class has been computed yet.")
     elif not reasons:
         reasons.append("No order of classes by likeness to a downstream set was measured.")
     return ByClass((), tuple(reasons))
+
+
+def _of_model(model: str, parts: Sequence[Part], rankings: Sequence[Ranking]) -> ClassView:
+    """In the order by this model's own predictions, where they were measured."""
+    own = [r for r in rankings if r.model == model] or rankings
+    return _view(model, columns([p for p in parts if p.model == model], own[0]), own[0])
 
 
 def is_about_top(line: str) -> bool:
@@ -116,23 +117,14 @@ def columns(parts: Sequence[Part], ranking: Ranking) -> tuple[Column, ...]:
         ranking: whose order it is.
     """
     tops = sorted((p for p in parts if p.kind == "top class"), key=lambda p: p.forget)
-    names = {p.forget_set: p.forget_set.removeprefix(SINGLE) for p in parts if p.kind == "class"}
     place = {name: i for i, name in enumerate(ranking.predictions)}
-    singles = [
-        Column(p, names[p.forget_set] if names[p.forget_set] in place else "")
-        for p in parts
-        if p.kind == "class"
-    ]
+    singles = [Column(p, _name(p)) for p in parts if p.kind == "class"]
     singles.sort(key=lambda c: (place.get(c.name, len(place)), c.title))
-    first = [Column(p, _left(p, singles, ranking)) for p in tops[:1]]
-    return (*first, *(Column(p, "") for p in tops[1:]), *singles)
+    return (*(Column(p, _name(p)) for p in tops), *singles)
 
 
-def _left(top: Part, singles: Sequence[Column], ranking: Ranking) -> str:
-    """The class of a top set of one: the only one without a part, if it fills what is left."""
-    left = {*ranking.predictions} - {c.name for c in singles}
-    records = top.forget + top.retain - sum(c.part.forget for c in singles)
-    return left.pop() if len(left) == 1 and records == top.forget else ""
+def _name(part: Part) -> str:
+    return part.classes[0] if len(part.classes) == 1 else ""
 
 
 def against(found: Sequence[Column]) -> tuple[Against, ...]:

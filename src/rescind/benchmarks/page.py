@@ -175,13 +175,14 @@ def _rankings(result: Result) -> Table:
     rows = [
         (
             ranking.downstream,
+            ranking.model or "not named",
             ", ".join(ranking.predictions),
             ", ".join(ranking.text) or "no text encoder",
             "none" if ranking.agreement is None else f"{ranking.agreement:+.2f}",
         )
         for ranking in result.rankings
     ]
-    heads = ("Downstream set", "By predictions", "By names", "Agreement (Spearman)")
+    heads = ("Downstream set", "Model", "By predictions", "By names", "Agreement (Spearman)")
     return Table(heads, rows)
 
 

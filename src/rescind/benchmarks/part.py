@@ -62,6 +62,7 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
         seeds=setting.seeds,
         margins=table.margins,
         notes=tuple(_notes(table)),
+        classes=forget.classes,
         lines=lines,
         retraining=retraining,
         metrics_share=per_model / retraining.cpu_seconds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rescind.benchmarks.readings import look
 from rescind.benchmarks.sets import downstream_batch, measures_for
 from rescind.benchmarks.setting import Downstream, Ranking
@@ -34,7 +36,7 @@ def _ranked(bench: Bench, down: Downstream) -> tuple[Ranking, str]:
     names = sorted({str(r.row[down.label]) for r in down.records})
     classes = getattr(task, "classes", ())
     found = ranking(down.name, probabilities, classes, names, encoder())
-    return found, applicable(probabilities).reason
+    return replace(found, model=bench.name), applicable(probabilities).reason
 
 
 def _moved(bench: Bench, found: Ranking) -> list[str]:

@@ -84,7 +84,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One benchmark, model and forget set.
+    """One benchmark, model and forget set; ``classes`` are those that go as a whole.
 
     ``metrics_share`` is what the core metrics of one model cost as a share of one retraining, in
     processor seconds measured in the same run.
@@ -108,6 +108,7 @@ class Part:
     floor: Floor
     cpu_seconds: float
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,13 +43,14 @@ class Ranking:
     """Trained classes by likeness to a downstream set, the likest first, by two rules.
 
     ``agreement`` is Spearman's correlation of the two orders; ``text`` is empty and the agreement
-    None where there is no text encoder.
+    None where there is no text encoder. ``model`` is whose predictions they are.
     """
 
     downstream: str
     predictions: tuple[str, ...]
     text: tuple[str, ...] = ()
     agreement: float | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

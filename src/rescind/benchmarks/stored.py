@@ -81,7 +81,7 @@ def merge(results: Sequence[Result]) -> Result:
     points: dict[Any, Point] = {
         (p.model, p.method, p.requests, p.metric): p for r in results for p in r.sequence
     }
-    rankings = {k.downstream: k for r in results for k in r.rankings}
+    rankings = {(k.model, k.downstream): k for r in results for k in r.rankings}
     return Result(
         benchmark=last.benchmark,
         what=last.what,
