@@ -25,7 +25,9 @@ from rescind.data.words import naming
 from rescind.training.modules import CausalLM
 
 PERSON = "Blunkett"  # named in 27 articles, all of politics
-MARGINS = margins(TOKEN_METRICS, (0.10, 0.05, 0.05, 0.10, 0.10))
+# by the rule of `choosing`; standard deviations of four retrained models: .015 of the forget loss,
+# .024 of CKA, .028 of the retain loss, .012 of the test loss, in nats a byte
+MARGINS = margins(TOKEN_METRICS, (0.07, 0.02, 0.10, 0.12, 0.05))
 QUICK_MARGINS = margins(TOKEN_METRICS, (0.47, 0.02, 0.60, 0.53, 0.51))
 QUICK = ("finetune", "gradient_difference", "simnpo")
 NO_CLASS = (
