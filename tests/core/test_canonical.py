@@ -63,9 +63,8 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
         st.floats(0, 1, exclude_max=True),
         st.lists(st.text("abc.", min_size=1), min_size=1, max_size=2).map(tuple),
     ),
-    Range: st.builds(
-        Range, st.floats(0.1, 1), st.floats(2, 9), st.sampled_from(["linear", "log", "whole"])
-    ),
+    Range: st.builds(Range, st.floats(0.1, 1), st.floats(2, 9), st.sampled_from(["linear", "log"]))
+    | st.builds(Range, st.just(1.0), st.integers(2, 9).map(float), st.just("whole")),
 }
 
 
