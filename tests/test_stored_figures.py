@@ -16,6 +16,8 @@ from rescind.render import Lines
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 PACKAGED = Path(rescind.demo.__file__).parent
 SIZES = ("demo", "full")
+CKA, ANEW = "forget CKA to retrained", "retrained, other seeds"
+PLANTED = "planted: retrained head"  # a cheat that outputs admit; features may have no power
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -104,6 +106,37 @@ def test_no_control_passes_and_features_tell_what_outputs_do_not() -> None:
         assert [name for name, gap in gaps.items() if not gap["equivalent"]] == [cka]
         assert gaps[cka]["value"] == pytest.approx(value, abs=0.005)
     assert not any(r["gaps"][cka]["power"] for at, r in judged.items() if at[0] == "random tenth")
+
+
+def test_the_stored_benchmark_says_what_the_page_on_judging_says() -> None:
+    found = stored("bench_fashion")
+    part = next(p for p in found["parts"] if p["forget_set"] == "random tenth")
+    assert (part["model"], part["references"], part["seeds"]) == ("resnet", 8, 3)
+    assert part["rejection_rate_of_retrained"] == 0.0 and part["metrics_share"] < 0.1
+    lines = {line["name"]: line for line in part["lines"]}
+    admitted = {name for name, line in lines.items() if line["verdict"] == "admissible"}
+    assert admitted == {"gradient_difference", "negative_gradient", "finetune", ANEW}
+    ranked = sorted((line["ranks"]["balanced"] or 99, name) for name, line in lines.items())
+    assert [name for _, name in ranked[:3]] == [
+        "gradient_difference",
+        "negative_gradient",
+        "finetune",
+    ]
+    assert not any(
+        rank for line in lines.values() if line["control"] for rank in line["ranks"].values()
+    )
+    assert [name for name, line in lines.items() if line["unchanged"]] == ["original (no-op)"]
+    assert not any(line["gaps"][CKA]["counts"] for line in lines.values())
+
+
+def test_no_control_but_retrained_models_is_admitted_anywhere() -> None:
+    for part in stored("bench_fashion")["parts"]:
+        for line in part["lines"]:
+            if line["control"] and line["name"] != ANEW:
+                assert line["verdict"] != "admissible" or line["name"] == PLANTED, part[
+                    "forget_set"
+                ]
+        assert part["floor"]["biased"] > 3 * abs(part["floor"]["unbiased"])
 
 
 def test_representations_cost_little_more_than_their_matrix_products() -> None:
