@@ -18,6 +18,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "test_accuracy": (0.0, 1.0),
     "accuracy_change": (-1.0, 1.0),
     "agreement": (0.0, 1.0),
+    "concept_accuracy": (0.0, 1.0),
+    "concept_accuracy_change": (-1.0, 1.0),
+    "utility_accuracy": (0.0, 1.0),
+    "utility_accuracy_change": (-1.0, 1.0),
 }
 
 
