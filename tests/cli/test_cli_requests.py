@@ -52,18 +52,12 @@ def test_options_of_a_request_are_kept(fresh: Place) -> None:
     found = parsed(
         *("request", "add", "--key", "r7", "--yes", "--basis", "Art. 17", *fresh.at),
         *("--received", "2026-01-02", "--due", "2026-02-03T04:05:06+01:00"),
-        *("--goal", "concept"),
     )["request"]
-    assert (found["basis"], found["goal"]) == ("Art. 17", "concept")
+    assert found["basis"] == "Art. 17"
     assert found["received_at"] == "2026-01-02T00:00:00+00:00"
     assert found["due_at"] == "2026-02-03T04:05:06+01:00"
     assert "sealed_keys" not in found
     assert "r7" not in json.dumps(found["target"])
-
-
-def test_without_a_goal_it_is_the_influence_of_the_records(fresh: Place) -> None:
-    found = parsed("request", "add", "--key", "r7", "--yes", *fresh.at)["request"]
-    assert found["goal"] == "influence"
 
 
 def test_a_day_on_which_it_is_due_counts_to_its_end(fresh: Place) -> None:

@@ -61,13 +61,6 @@ def method_named(value: str | None) -> str | None:
     return f"{Path(path).expanduser().absolute()}:{attribute}"
 
 
-class Question(StrEnum):
-    """What is asked of an unlearned model: the values of ``core.request.Goal``."""
-
-    INFLUENCE = "influence"
-    CONCEPT = "concept"
-
-
 def settings_in(given: Sequence[str]) -> dict[str, str]:
     """NAME=VALUE pairs as names and texts; another form is a mistake of usage."""
     pairs = [item.partition("=") for item in given]
@@ -137,14 +130,6 @@ Basis = Annotated[
     str,
     typer.Option(
         "--basis", metavar="TEXT", help="The legal or other basis; stored, so name nobody in it."
-    ),
-]
-Goal = Annotated[
-    Question,
-    typer.Option(
-        "--goal",
-        metavar="influence|concept",
-        help="Remove what the records did to the model, or an ability; measured differently.",
     ),
 ]
 Method = Annotated[

@@ -15,14 +15,12 @@ from rescind.cli.options import (
     AsJson,
     Basis,
     Due,
-    Goal,
     KeyFile,
     Keys,
     Method,
     Near,
     Outage,
     Policy,
-    Question,
     Reason,
     Received,
     RequestId,
@@ -54,7 +52,6 @@ def add(
     near: Near = Policy.ASK,
     due: Due = None,
     basis: Basis = "not stated",
-    goal: Goal = Question.INFLUENCE,
     received: Received = None,
     method: Method = None,
     accept_outage: Outage = False,
@@ -70,7 +67,7 @@ def add(
     """
     ask = asking.with_policy(asking.target(key, file, subject, words), near)
     asking.check_dates(received, due)
-    ask = replace(ask, goal=goal.value, basis=basis, received_at=received, due_at=due)
+    ask = replace(ask, basis=basis, received_at=received, due_at=due)
     ws = opened(workspace)
     draft = ws.resolve(replace(ask, method=method, accept_outage=accept_outage))
     if draft.already_forgotten:
