@@ -72,6 +72,9 @@ def tables(n: int) -> Iterator[tuple[list[bool], list[bool]]]:
                 yield before, after
 
 
+OF_A_CONCEPT = ("concept", "utility")
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
 def test_no_honest_measurement_leaves_its_range(n: int) -> None:
     for before, after in tables(n):
@@ -80,6 +83,8 @@ def test_no_honest_measurement_leaves_its_range(n: int) -> None:
             accuracy("test_accuracy", "v", after, "original"),
             change("accuracy_change", "v", before, after),
             agreement("agreement", "v", *told),
+            *(accuracy(f"{what}_accuracy", "v", after, "original") for what in OF_A_CONCEPT),
+            *(change(f"{what}_accuracy_change", "v", before, after) for what in OF_A_CONCEPT),
         )
         assert {one.name for one in measured} == set(RANGES)
         assert contradictions(replace(EXACT, measurements=measured)) == []
