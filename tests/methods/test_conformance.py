@@ -9,13 +9,12 @@ from rescind.core.protocols import Unlearner
 from rescind.testing.conformance import checks_for, run_check
 from rescind.testing.trial import Trial
 
-# three seeds and their references are trained for it: for the three exact methods that is quick
-EXACT = {"s3t", "sisa", "retrain"}
+# three seeds and their references are trained for "keeps_utility": it is run in CI
 CASES = [
     pytest.param(
         name,
         check,
-        marks=[pytest.mark.slow] if check == "keeps_utility" and name not in EXACT else [],
+        marks=[pytest.mark.slow] if check == "keeps_utility" else [],
     )
     for name in methods_of.METHODS.names()
     for check in checks_for(methods_of.make(name))
