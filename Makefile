@@ -40,7 +40,7 @@ check: .venv/dev.stamp $(DATA)
 	$(TEST_ENV) $(BIN)/python -m pytest -q tests/test_shape.py tests/test_docs.py
 
 clean:
-	rm -rf .venv demo build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo bench build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf src/*.egg-info
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
