@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from rescind import readings
 from rescind.core.dataset import Record
 from rescind.core.task import Task
+from rescind.readings import AT_ONCE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +22,6 @@ TEST_FORGET = "test forget"  # test examples of the classes that go as a whole
 CORRUPTED = "corrupted test"
 DOWNSTREAM = "downstream "
 DOWN_LABELS = "downstream"  # the entry of a batch with the labels of a downstream task
-AT_ONCE = 256
 Batch = dict[str, "Tensor"]
 
 
@@ -62,11 +63,10 @@ def look(
     import torch
 
     from rescind.metrics.features import listen
+    from rescind.training.batches import pieces
 
-    count = len(next(iter(batch.values())))
     outputs, features = [], []
-    for start in range(0, count, AT_ONCE):
-        part = {name: t[start : start + AT_ONCE] for name, t in batch.items()}
+    for part in pieces(batch, AT_ONCE):
         with torch.no_grad(), listen(model.module, layers) as heard:
             found = model.outputs(part)
         outputs.append(measures.reduce(model.task, found, part))
@@ -94,10 +94,7 @@ def columns(
 
 def sample(records: Sequence[Record], most: int) -> list[Record]:
     """At most so many, evenly spaced in the order of their keys."""
-    ordered = sorted(records, key=lambda r: r.key)
-    if len(ordered) <= most:
-        return ordered
-    return [ordered[i * len(ordered) // most] for i in range(most)]
+    return readings.sample(sorted(records, key=lambda r: r.key), most)
 
 
 def corrupted(batch: Mapping[str, Tensor], seed: int = 0) -> Batch:

@@ -76,7 +76,8 @@ def run(name: str, options: Options, progress: Progress) -> tuple[Result, Path]:
     if path.exists():
         result = merge([from_json(path.read_bytes()), result])
     for found in _computed(setting, wanted, result, options, progress):
-        result = merge([result, found])
+        there = [from_json(path.read_bytes())] if path.exists() else []
+        result = merge([result, *there, found])  # another process may have written meanwhile
         write_durably(path, to_json(result))
         write_durably(path.with_suffix(".html"), to_html(result).encode())
     return result, path
