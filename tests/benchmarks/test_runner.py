@@ -116,3 +116,18 @@ def test_the_requests_of_a_sequence_are_the_forget_set_once(tmp_path: Path) -> N
     setting = cloud_setting(decides=False, methods=("finetune",))
     found = points(cloud_bench(tmp_path, setting), setting.forget_sets[1])
     assert max(p.forgotten for p in found) == len(setting.forget_sets[1].records)
+
+
+def test_a_part_that_another_process_wrote_meanwhile_is_kept(
+    path: Path, folder: Path, name: str
+) -> None:
+    own = path.read_bytes()
+
+    def other(what: str, done: int, total: int) -> None:
+        if not path.exists():
+            path.write_bytes(own)
+
+    path.unlink()
+    wanted = Options(quick=True, parts=("mlp/one record",), out=folder)
+    found = from_json(run(name, wanted, other)[1].read_bytes())
+    assert {"class red", "one record"} <= {p.forget_set for p in found.parts}
