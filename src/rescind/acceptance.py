@@ -167,9 +167,8 @@ def _mark(b: Backends, request_id: str, draft: Draft) -> tuple[Write, ...]:
 
 
 def _planned(b: Backends, request: Request) -> Request:
-    plan: Plan = planner.plan(
-        b, request.id, request.cells, request.target, request.due_at, request.method
-    )
+    r = request
+    plan: Plan = planner.plan(b, r.id, r.cells, r.target, r.due_at, r.method, r.goal)
     if request.status == "accepted":
         request = moved(request, "planned")
     writes = (Write("plan", request.id, plain(plan)), state.write_request(request))

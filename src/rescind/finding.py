@@ -1,4 +1,4 @@
-"""From keys, a subject or words to record keys, and to the request that has forgotten them."""
+"""From what a requester names to record keys, and to the request that has forgotten them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rescind import state
 from rescind.backends import Backends
 from rescind.core.dataset import Key, ManifestEntry, Record
-from rescind.core.errors import MissingSource, NoOp, UnknownKey
+from rescind.core.errors import BadParameter, MissingSource, NoOp, UnknownKey
 from rescind.data.manifest import subject_hash
 from rescind.data.words import naming
 
@@ -87,6 +87,51 @@ def by_words(
             "Check the spelling, or name the records by --key.",
         )
     return Found(found, already)
+
+
+def by_concept(
+    b: Backends,
+    label: str,
+    entries: Sequence[ManifestEntry],
+    records: Sequence[Record] | None,
+    others: Sequence[Record],
+) -> Found:
+    """All training records with this label; test records with it stay, as probes.
+
+    Raises:
+        BadParameter: the task has no column of labels.
+        MissingSource: the rows cannot be read, so there is nothing to look in.
+        NoOp: no training record has the label, and none that was forgotten had.
+    """
+    column = _label_column(b)
+    if records is None:
+        raise MissingSource(
+            "The source cannot be read as it was recorded, so labels cannot be looked up in it.",
+            do="Bring the source back, or name the records by --key.",
+        )
+    probes = {e.key for e in entries if e.cell == "test"}
+    already = _covered(b, [r.key for r in others if r.row.get(column) == label])
+    training = [r for r in records if r.key not in probes]
+    found = tuple(r.key for r in training if r.row.get(column) == label)
+    if not found and not already:
+        known = ", ".join(sorted({str(r.row.get(column)) for r in training}))
+        raise NoOp(
+            f"No training record has the label {label!r}.",
+            "A request that matches nothing is an error.",
+            f"The labels are: {known}.",
+        )
+    return Found(found, already)
+
+
+def _label_column(b: Backends) -> str:
+    task = state.run(b).recipe.task
+    column: str = getattr(task, "label", "") if task.target == "classes" else ""
+    if column:
+        return column
+    raise BadParameter(
+        f"The task answers with {task.target}, so no label names a concept.",
+        do="Name the records by their keys; their influence can be forgotten.",
+    )
 
 
 def _covered(b: Backends, keys: Iterable[Key]) -> tuple[tuple[Key, str], ...]:

@@ -10,7 +10,7 @@ from rescind.backends import Backends
 from rescind.core.partition import Cell
 from rescind.core.plan import Plan, ShardPlan
 from rescind.core.protocols import Withdrawal, Withdrawer
-from rescind.core.request import Target
+from rescind.core.request import Goal, Target
 from rescind.core.run import Order, Recipe, Run, Snapshot
 from rescind.core.version import selection
 from rescind.methods.retrain import Retrain
@@ -24,6 +24,7 @@ def plan(
     target: Target,
     due_at: str,
     method: str | None = None,
+    goal: Goal = "influence",
 ) -> Plan:
     """The plan for a forget set that lies in ``cells``; nothing is changed and no content read."""
     run = state.run(b)
@@ -50,7 +51,7 @@ def plan(
         due_at=due_at,
         warnings=(
             *_warnings(dead, outage, isinstance(chosen, Withdrawer)),
-            *_judging(run, chosen, counts),
+            *(_judging(run, chosen, counts) if goal == "influence" else ()),
         ),
     )
 

@@ -21,15 +21,18 @@ from rescind.core.errors import (
 )
 from rescind.core.request import Goal, Target
 from rescind.data.duplicates import NearDuplicate, exact_duplicates, near_duplicates
-from rescind.finding import Found, by_keys, by_subject, by_words
+from rescind.finding import Found, by_concept, by_keys, by_subject, by_words
 
 NearPolicy = Literal["ask", "include", "keep", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a requester names: exactly one of keys, subject and words.
+    """What a requester names: exactly one of keys, subject, words and concept.
 
+    ``concept`` is a label: all training records with it, test records excepted, which stay as
+    probes; its goal is always the concept. For records named otherwise ``goal`` says which question
+    is asked.
     ``near`` decides about duplicates that would stay: ``ask`` refuses acceptance until somebody
     has looked, ``include`` forgets them too, ``keep`` leaves and counts them, ``refuse`` stops.
     """
@@ -37,6 +40,7 @@ class Ask:
     keys: tuple[Key, ...] = ()
     subject: str | None = None
     words: str | None = None
+    concept: str | None = None
     near: NearPolicy = "ask"
     goal: Goal = "influence"
     basis: str = "not stated"
@@ -123,6 +127,8 @@ def _found(
 ) -> Found:
     if ask.words is not None:
         return by_words(b, ask.words, records, others)
+    if ask.concept is not None:
+        return by_concept(b, ask.concept, entries, records, others)
     if ask.subject is not None:
         return by_subject(b, ask.subject, entries, others)
     return by_keys(b, ask.keys, entries)
@@ -133,7 +139,7 @@ def _well_formed(ask: Ask) -> Ask:
 
     Raises:
         BadParameter: keys that are no keys, or an unknown policy.
-        Refused: not exactly one of keys, subject and words is named.
+        Refused: not exactly one of keys, subject, words and concept is named.
     """
     if ask.near not in get_args(NearPolicy):
         known = ", ".join(get_args(NearPolicy))
@@ -144,13 +150,15 @@ def _well_formed(ask: Ask) -> Ask:
             "Keys are texts or integers, in a tuple.",
             "Give keys=('17',).",
         )
-    named = [bool(ask.keys), ask.subject is not None, ask.words is not None]
-    if sum(named) != 1:
+    one_of = (ask.subject, ask.words, ask.concept)
+    named = bool(ask.keys) + sum(each is not None for each in one_of)
+    if named != 1:
         raise Refused(
-            f"A request names keys, a subject or words; this one names {sum(named)} of them.",
-            do="Give exactly one: --key, --from FILE.csv, --subject or --words.",
+            f"A request names keys, a subject, words or a concept; this one names {named} of them.",
+            do="Give exactly one: --key, --from FILE.csv, --subject, --words or --concept.",
         )
-    return replace(ask, keys=tuple(str(key) for key in ask.keys))
+    goal = ask.goal if ask.concept is None else "concept"
+    return replace(ask, keys=tuple(str(key) for key in ask.keys), goal=goal)
 
 
 Duplicates = tuple[tuple[NearDuplicate, ...], tuple[Key, ...]]
@@ -192,11 +200,8 @@ def _draft(
 ) -> Draft:
     gone, stays = set(found.keys), {n.retain_key for n in near} | set(exact)
     hit = [e for e in entries if e.key in gone]
-    kind: Literal["records", "subject", "words"] = "records"
-    if ask.subject is not None or ask.words is not None:
-        kind = "subject" if ask.subject is not None else "words"
     target = Target(
-        kind=kind,
+        kind=_kind(ask),
         records=len(hit),
         copies=sum(e.multiplicity for e in hit),
         test_records=sum(e.cell == "test" for e in hit),
@@ -218,6 +223,14 @@ def _draft(
         received_at=received.isoformat(),
         due_at=due.isoformat(),
     )
+
+
+def _kind(ask: Ask) -> Literal["records", "subject", "words", "concept"]:
+    if ask.concept is not None:
+        return "concept"
+    if ask.words is not None:
+        return "words"
+    return "records" if ask.subject is None else "subject"
 
 
 def _times(ask: Ask, due_days: int) -> tuple[datetime, datetime]:

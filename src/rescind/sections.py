@@ -29,6 +29,7 @@ TARGETS = {
     "records": "records named by their keys",
     "subject": "the records of one subject",
     "words": "records found by words, which are not kept",
+    "concept": "the training records of one label, which is not kept",
 }
 OUTCOMES = {
     "identical": "identical: a fresh training without the records met the stored bytes",

@@ -135,8 +135,10 @@ class Workspace:
 
     def plan(self, draft: Draft) -> Plan:
         """What would be done for a draft, and at what cost."""
-        method = draft.ask.method
-        return planner.plan(self.backends, "draft", draft.cells, draft.target, draft.due_at, method)
+        ask, b = draft.ask, self.backends
+        return planner.plan(
+            b, "draft", draft.cells, draft.target, draft.due_at, ask.method, ask.goal
+        )
 
     def accept(self, draft: Draft) -> Request:
         """Accept a draft and withdraw at once: when this returns, no answer uses the records."""

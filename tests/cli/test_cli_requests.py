@@ -93,6 +93,19 @@ def test_words_and_subject(fresh: Place) -> None:
     assert by_subject["resolved"]["target"]["kind"] == "subject"
 
 
+def test_a_label_is_asked_for_as_a_concept(fresh: Place) -> None:
+    label = str(tiny_rows(8)[7]["label"])
+    found = parsed(
+        *("request", "add", "--concept", label, "--near", "keep", "--accept-outage", "--yes"),
+        *fresh.at,
+    )
+    assert found["request"]["goal"] == found["request"]["target"]["kind"] == "concept"
+    assert found["request"]["target"]["test_records"] == 0
+    assert len(found["resolved"]["records"]) == found["request"]["target"]["records"] > 1
+    assert label not in json.dumps(found["request"])
+    assert parsed("plan", "--key", "near-1", *fresh.at)["plan"]["records"] == 1
+
+
 def test_plan_changes_nothing(fresh: Place) -> None:
     before = frozen(fresh.folder)
     assert "Near duplicates that would stay: 1." in ok("plan", "--key", "near-1", *fresh.at)

@@ -15,7 +15,7 @@ from rescind.cli.reference import commands, reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 COMMON = {"workspace", "as_json", "help"}
-TARGET = {"key", "file", "subject", "words"}  # exactly one of them: one choice
+TARGET = {"key", "file", "subject", "words", "concept"}  # exactly one of them: one choice
 NAMES = dict(commands())
 
 

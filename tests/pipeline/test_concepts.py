@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from rescind import concepts, evaluate, state
 from rescind.core.canonical import plain
 from rescind.core.certificate import Statement
 from rescind.core.dataset import Row, Split
-from rescind.core.errors import MissingSource
+from rescind.core.errors import BadParameter, MissingSource, NoOp
 from rescind.core.evidence import Evaluation, Measurement
 from rescind.core.partition import Partition
 from rescind.core.protocols import ModelHandle, Unlearned, Unlearner
@@ -193,6 +194,33 @@ def nothing(said: Statement) -> str:
     return told
 
 
+def test_a_label_takes_its_training_records_and_leaves_the_probes(tmp_path: Path) -> None:
+    workspace = judged_workspace(tmp_path)
+    draft = workspace.resolve(Ask(concept="red", near="keep"))
+    assert set(draft.keys) == set(keys_of(workspace))
+    assert draft.target.kind == "concept" and draft.target.test_records == 0
+    request = workspace.accept(draft)
+    said = statement(workspace.process(request.id, method=EUk(k=2, epochs=12, lr=3e-2)))
+    assert said.goal == request.goal == "concept"
+    assert {m.name for m in said.measurements} >= {*NAMES}
+    assert not re.search(r"\bred\b", repr(said))
+    again = workspace.resolve(Ask(concept="red", near="keep"))
+    assert again.already_forgotten and again.already[0][1] == request.id
+
+
+def test_eight_retrained_models_are_planned_for_an_influence_only(tmp_path: Path) -> None:
+    workspace, edits = judged_workspace(tmp_path), "finetune"
+    for ask, count in ((Ask(keys=tuple(keys_of(workspace))), 1), (Ask(concept="red"), 0)):
+        plan = workspace.plan(workspace.resolve(replace(ask, near="keep", method=edits)))
+        assert sum("Judging takes 8" in each for each in plan.warnings) == count
+
+
+def test_a_label_that_no_record_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(NoOp, match="'read'") as caught:
+        judged_workspace(tmp_path).resolve(Ask(concept="read"))
+    assert "blue, green, red" in str(caught.value)
+
+
 def test_without_a_label_as_a_whole_there_is_no_probe(tmp_path: Path) -> None:
     """One red record that stays is enough."""
     workspace = judged_workspace(tmp_path)
@@ -300,6 +328,8 @@ def test_other_targets_have_no_labels(tmp_path: Path) -> None:
     keys = [e.key for e in state.allowed(workspace.backends) if e.cell != "test"][:6]
     said, _ = done(workspace, keys)
     assert nothing(said) == "the task answers with numbers, not with classes"
+    with pytest.raises(BadParameter, match="The task answers with numbers"):
+        workspace.resolve(Ask(concept="red"))
 
 
 def test_influence_is_asked_without_these_measures(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rescind.benchmarks.readings import (
@@ -21,7 +20,6 @@ from rescind.core.task import Task
 from rescind.metrics import calibration, divergence, knn_transfer, loss, membership
 from rescind.metrics.cka import LinearCka, biased_cka
 from rescind.metrics.features import PENULTIMATE
-from rescind.metrics.zrf import zrf
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,29 +86,6 @@ def similarity(one: Look, other: Look, layer: str = PENULTIMATE) -> float:
     cka = LinearCka()
     cka.add(first, second)
     return cka.value()
-
-
-def add_zrf(
-    values: Mapping[str, dict[str, list[float]]],
-    against: dict[str, list[float]],
-    looked: Mapping[str, Sequence[Looks]],
-    references: Sequence[Looks],
-    random: Looks,
-) -> None:
-    """ZRF on forget examples next to a randomly initialised model, of classifiers only.
-
-    By itself it says nothing: the retrained models' own is what counts.
-    """
-    if "logits" not in random[FORGET].outputs:
-        return
-
-    def of(models: Sequence[Looks]) -> list[float]:
-        logits = [looks[FORGET].outputs["logits"] for looks in models]
-        return [zrf(each, random[FORGET].outputs["logits"]) for each in logits]
-
-    for name, models in looked.items():
-        values[name]["forget ZRF"] = of(models)
-    against["forget ZRF"] = of(references)
 
 
 def flat(features: Tensor) -> bool:

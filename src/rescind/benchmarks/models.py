@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from rescind.training.models import TrainedModel
 
 # seeds of their own for each use, so that what was searched on is never reported
-ORIGINAL, RETRAINED, ANEW, RANDOM, SEARCH, SEARCH_RETRAINED = 0, 100, 200, 300, 500, 600
+ORIGINAL, RETRAINED, ANEW, RANDOM, SEARCH, SEARCH_RETRAINED, SPREAD = (
+    0,
+    100,
+    200,
+    300,
+    500,
+    600,
+    700,
+)
 
 
 @dataclass(frozen=True)

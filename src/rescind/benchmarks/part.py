@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from rescind.benchmarks.class_measures import FEWEST, add_zrf
+from rescind.benchmarks.across import TOO_FEW, add_klom, add_zrf, classifies, enough
+from rescind.benchmarks.class_measures import FEWEST
 from rescind.benchmarks.deep import deep_columns
 from rescind.benchmarks.lines import Table
 from rescind.benchmarks.models import RETRAINED, Halves
@@ -13,7 +14,7 @@ from rescind.benchmarks.readings import FORGET, TEST, TEST_FORGET, Looks, column
 from rescind.benchmarks.result import Floor, Part
 from rescind.benchmarks.sets import Sets, sets_of
 from rescind.benchmarks.setting import REFERENCES, SHOWN, ForgetSet
-from rescind.benchmarks.subjects import RANDOM_LINE, Bench, Subject, mean_cost, subjects
+from rescind.benchmarks.subjects import ANEW_LINE, RANDOM_LINE, Bench, Subject, mean_cost, subjects
 from rescind.benchmarks.tuning import SEEDS
 from rescind.metrics.features import PENULTIMATE
 from rescind.search import apart
@@ -42,6 +43,7 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
     per_model = (time.process_time() - reading) / passes
     retraining = mean_cost([made.cost for made in retrained])
     add_zrf(values, against, looked, references, looked[RANDOM_LINE][0])
+    add_klom(values, against, looked, references, ANEW_LINE)
     if bench.deep:
         for name, looks in looked.items():
             values[name] |= deep_columns(sets, rows[name].models, looks, references)
@@ -80,6 +82,9 @@ def _notes(table: Table) -> Iterator[str]:
         yield "AGL is undefined: the test set has no example of the classes that go."
     if not table.forget.classes:
         yield "AGL, AGR and H-LR are for whole classes: here the test set has no forget side."
+    anew, references = table.looked[ANEW_LINE], table.references
+    if classifies(references[0]) and not enough(anew, references):
+        yield TOO_FEW
 
 
 def _looked(bench: Bench, sets: Sets, name: str, subject: Subject) -> list[Looks]:

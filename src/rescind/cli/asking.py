@@ -30,7 +30,11 @@ FLAGS = "Add --near include to forget them too, --near keep to leave and count t
 
 
 def target(
-    keys: list[str] | None, file: Path | None, subject: str | None, words: str | None
+    keys: list[str] | None,
+    file: Path | None,
+    subject: str | None,
+    words: str | None,
+    concept: str | None,
 ) -> Ask:
     """What the target options name.
 
@@ -41,13 +45,14 @@ def target(
 
     given = {"--key": bool(keys), "--from": file is not None}
     given |= {"--subject": subject is not None, "--words": words is not None}
+    given["--concept"] = concept is not None
     if sum(given.values()) != 1:
         named = ", ".join(name for name, there in given.items() if there) or "none of them"
         raise typer.BadParameter(
-            f"Give exactly one of --key, --from, --subject and --words; {named} given."
+            f"Give exactly one of --key, --from, --subject, --words and --concept; {named} given."
         )
     found = tuple(keys or ()) if file is None else keys_in(file)
-    return Ask(keys=found, subject=subject, words=words)
+    return Ask(keys=found, subject=subject, words=words, concept=concept)
 
 
 def keys_in(file: Path) -> tuple[str, ...]:

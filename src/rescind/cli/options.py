@@ -100,6 +100,14 @@ Words = Annotated[
     str | None,
     typer.Option("--words", metavar="TEXT", help="All records that contain these whole words."),
 ]
+Concept = Annotated[
+    str | None,
+    typer.Option(
+        "--concept",
+        metavar="LABEL",
+        help="The ability to recognise a label: its training records; test records stay as probes.",
+    ),
+]
 Near = Annotated[
     Policy,
     typer.Option(

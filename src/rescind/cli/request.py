@@ -14,6 +14,7 @@ from rescind.cli.options import (
     HERE,
     AsJson,
     Basis,
+    Concept,
     Due,
     KeyFile,
     Keys,
@@ -49,6 +50,7 @@ def add(
     file: KeyFile = None,
     subject: Subject = None,
     words: Words = None,
+    concept: Concept = None,
     near: Near = Policy.ASK,
     due: Due = None,
     basis: Basis = "not stated",
@@ -61,11 +63,12 @@ def add(
 ) -> None:
     """Show what would be forgotten and what it costs, ask, then accept it and withdraw at once.
 
-    Give exactly one of --key, --from, --subject and --words. When it returns, no answer uses the
-    records any more; `rescind process` then makes the evidence and the certificate. A request whose
-    keys are all forgotten already changes nothing and names the earlier request.
+    Give exactly one of --key, --from, --subject, --words and --concept. When it returns, no answer
+    uses the records any more; `rescind process` then makes the evidence and the certificate. A
+    request whose keys are all forgotten already changes nothing and names the earlier request.
+    What it asks for is that the records' influence goes, and with --concept that the ability does.
     """
-    ask = asking.with_policy(asking.target(key, file, subject, words), near)
+    ask = asking.with_policy(asking.target(key, file, subject, words, concept), near)
     asking.check_dates(received, due)
     ask = replace(ask, basis=basis, received_at=received, due_at=due)
     ws = opened(workspace)
@@ -96,6 +99,7 @@ def plan(
     file: KeyFile = None,
     subject: Subject = None,
     words: Words = None,
+    concept: Concept = None,
     near: Near = Policy.ASK,
     method: Method = None,
     workspace: WorkspaceFolder = HERE,
@@ -103,9 +107,9 @@ def plan(
 ) -> None:
     """Show what a request would forget and cost; nothing is stored and nothing changes.
 
-    Give exactly one of --key, --from, --subject and --words.
+    Give exactly one of --key, --from, --subject, --words and --concept.
     """
-    ask = asking.with_policy(asking.target(key, file, subject, words), near)
+    ask = asking.with_policy(asking.target(key, file, subject, words, concept), near)
     ws = opened(workspace)
     draft = ws.resolve(replace(ask, method=method))
     if draft.already_forgotten:

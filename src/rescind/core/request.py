@@ -61,7 +61,7 @@ class Target:
     False when the source was missing, so that nobody could look for duplicates.
     """
 
-    kind: Literal["records", "subject", "words"]
+    kind: Literal["records", "subject", "words", "concept"]
     records: int
     copies: int
     test_records: int = 0
