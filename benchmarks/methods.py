@@ -39,10 +39,11 @@ from rescind.data.fashion_mnist import CLASSES, load
 from rescind.metrics.admissible import judge
 from rescind.metrics.cka import LinearCka
 from rescind.metrics.features import collect
-from rescind.testing.memory import MemoryModel, run_of, same_weights, train_whole
+from rescind.testing.memory import MemoryModel, run_of, same_weights
 from rescind.training.determinism import settle
 from rescind.training.models import TrainedModel, trained_model
 from rescind.training.modules import Classification
+from rescind.training.plain import train_whole
 from rescind.training.snapshots import from_bytes, to_bytes
 
 RESULT = Path(__file__).parent / "results" / "methods.json"

@@ -23,7 +23,7 @@ PLUGINS = {
 }  # fmt: skip
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 HEAVY = {"torch", "transformers", "peft"}
-MAY_USE_TRAINING = {"methods", "serving"}
+MAY_USE = {"methods": {"training"}, "serving": {"training"}}
 ABOVE = {
     "benchmarks",
     "cli",
@@ -112,9 +112,7 @@ def core_knows_only_itself(file: File) -> Iterator[str]:
 def plugins_do_not_know_each_other(file: File) -> Iterator[str]:
     if file.folder not in PLUGINS:
         return
-    allowed = {"core", file.folder}
-    if file.folder in MAY_USE_TRAINING:
-        allowed.add("training")
+    allowed = {"core", file.folder} | MAY_USE.get(file.folder, set())
     for line, name in imports(file.tree):
         if name.split(".")[0] == "rescind" and part(name) not in allowed:
             yield f"{line}: {file.folder} imports {name}"

@@ -19,6 +19,7 @@ from rescind.benchmarks.subjects import (
 )
 from rescind.core.errors import BadParameter
 from rescind.core.judgement import Gap
+from rescind.training import plain
 
 SETTING = cloud_setting()
 CONTROLS = {ORIGINAL_LINE, RANDOM_LINE, LAST_LINE, PLANTED_LINE, ANEW_LINE}
@@ -135,7 +136,7 @@ def test_a_second_run_computes_no_model_and_finds_the_same(
     def refuse(*_: object) -> None:
         raise AssertionError("a cell that was there is computed again")
 
-    monkeypatch.setattr(models, "train_whole", refuse)
+    monkeypatch.setattr(plain, "train_whole", refuse)
     monkeypatch.setattr(models, "_edit", refuse)
     again = run_part(cloud_bench(folder, SETTING), SETTING.forget_sets[0])
     same = {"cpu_seconds": 0.0, "metrics_share": 0.0}

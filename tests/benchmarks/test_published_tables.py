@@ -18,7 +18,7 @@ from rescind.benchmarks.wordnet_names import names_by_folder
 from rescind.core.errors import BadData, BadParameter, MissingExtra
 from rescind.data import cifar10
 from rescind.metrics.features import PENULTIMATE, collect, layers_of
-from rescind.testing.memory import train_whole
+from rescind.training.plain import train_whole
 from rescind.training.zoo import resnet, resnet18, resnet50
 
 CLASSES = 9

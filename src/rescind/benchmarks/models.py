@@ -14,7 +14,7 @@ from rescind.core.dataset import Record, Split
 from rescind.core.errors import NoOp
 from rescind.core.protocols import Unlearner
 from rescind.core.run import Recipe
-from rescind.testing.memory import MemoryModel, run_of, train_whole
+from rescind.testing.memory import MemoryModel, run_of
 
 if TYPE_CHECKING:
     from rescind.training.models import TrainedModel
@@ -61,6 +61,8 @@ class Models:
 
     def trained(self, rows: Rows, seed: int) -> Made:
         """Trained plainly on these rows."""
+        from rescind.training.plain import train_whole
+
         recipe = self.seeded(seed)
         return self.cells.model(
             recipe, ["trained", rows.digest], lambda: train_whole(recipe, [r.row for r in rows])

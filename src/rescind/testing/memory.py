@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from rescind.core.canonical import digest
-from rescind.core.dataset import Record, Row, Source
+from rescind.core.dataset import Record, Source
 from rescind.core.errors import UnsupportedModel
 from rescind.core.protocols import Editable
 from rescind.core.run import Environment, Order, Recipe, Run, Snapshot
@@ -19,27 +19,6 @@ if TYPE_CHECKING:
     from rescind.training.models import TrainedModel
 
 HERE = Environment("", "", "", "memory", "", 1, "")
-
-
-def train_whole(recipe: Recipe, rows: Sequence[Row]) -> TrainedModel:
-    """The recipe's model, trained plainly on these rows with the recipe's seed."""
-    from rescind.training.models import trained_model
-    from rescind.training.stages import cell_data, train_order
-
-    model = trained_model(recipe)
-    data = cell_data(model, rows)
-    order = Order(0, 0, (0,), (model.adapted,))
-    saved: list[bytes] = []
-    train_order(
-        model,
-        recipe,
-        order,
-        lambda cell: data,
-        {},
-        lambda stage, found: saved.append(found),
-        lambda what, done, total: None,
-    )
-    return model
 
 
 def run_of(recipe: Recipe) -> Run:

@@ -34,7 +34,7 @@ from rescind.proofs.reading import read_statement
 from rescind.resolve import Ask
 from rescind.settings import Settings
 from rescind.storage.keys import KeyStore
-from rescind.testing.memory import MemoryModel, run_of, train_whole
+from rescind.testing.memory import MemoryModel, run_of
 from rescind.testing.tiny import LABELS, NAMES, WORDS, tiny_recipe, tiny_task
 from rescind.training.modules import Classification
 from rescind.workspace import Workspace, open_workspace
@@ -297,6 +297,8 @@ class Trial:
         ``FORGOTTEN`` records are forgotten; ``swapped`` trains the model with their labels wrong.
         """
         import torch
+
+        from rescind.training.plain import train_whole
 
         rows, recipe = self.rows(), self.recipe(0)
         for row in rows[:FORGOTTEN] if swapped else ():
