@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescind.core.errors import BadParameter, InsufficientEvidence
-from rescind.metrics.equivalence import compare, holm, tost
+from rescind.metrics.equivalence import compare, gap_interval, holm, mean_interval, tost
 
 VALUES = st.floats(-10, 10, allow_subnormal=False)
 MANY = st.lists(VALUES, min_size=2, max_size=12)
@@ -203,3 +203,33 @@ def test_eight_decide_three_show() -> None:
         tost([], REFERENCES, 0.1)
     with pytest.raises(BadParameter, match="1 of retrained"):
         compare([0.4], [0.4], 0.1)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=6), MANY)
+def test_the_interval_of_a_gap_is_that_of_the_test_and_needs_no_margin(
+    candidate: list[float], retrained: list[float]
+) -> None:
+    assert gap_interval(candidate, retrained) == compare(candidate, retrained, 1.0).interval
+
+
+def test_a_single_retrained_model_has_no_spread_to_judge_by() -> None:
+    assert gap_interval([0.4, 0.5], [0.4]) is None
+    assert gap_interval([0.4], REFERENCES) is not None
+    for candidate, retrained in (([], [0.4]), ([], REFERENCES), ([0.4], [])):
+        with pytest.raises(BadParameter, match="values of the candidate"):
+            gap_interval(candidate, retrained)
+    with pytest.raises(BadParameter, match="not finite"):
+        gap_interval([math.nan], [0.4])
+
+
+def test_the_interval_of_a_mean_is_the_one_of_scipy() -> None:
+    from scipy import stats
+
+    theirs = stats.ttest_1samp(REFERENCES[:3], 0.0).confidence_interval(0.95)
+    assert mean_interval(REFERENCES[:3]) == pytest.approx((theirs.low, theirs.high))
+    assert mean_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert mean_interval([0.5]) is None
+    with pytest.raises(BadParameter, match="no values"):
+        mean_interval([])
+    with pytest.raises(BadParameter, match="not finite"):
+        mean_interval([0.5, math.inf])

@@ -17,6 +17,7 @@ from rescind.core.errors import BadParameter, InsufficientEvidence, MissingExtra
 DECIDES = 8  # retrained models where something is decided
 SHOWS = 3  # retrained models where something is only displayed
 LARGEST = 1e150  # the square of a value must still be a number
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Equivalence:
     """
 
     gap: float
-    narrow: tuple[float, float]
-    interval: tuple[float, float]
+    narrow: Interval
+    interval: Interval
     p_equivalent: float
     p_different: float
 
@@ -79,19 +80,53 @@ def compare(candidate: Sequence[float], retrained: Sequence[float], margin: floa
             margin that is not above 0.
         MissingExtra: scipy is not installed.
     """
-    _refuse(candidate, retrained, margin)
-    gap = float(mean(map(float, candidate))) - float(mean(map(float, retrained)))
+    _refuse_few(candidate, retrained)
+    _refuse_infinite([*candidate, *retrained])
+    _refuse_margin(margin)
+    gap = _gap(candidate, retrained)
     error, freedom = _error(candidate, retrained)
+    narrow, wide = (_around(gap, error, freedom, p) for p in (0.95, 0.975))
     if error == 0.0:
         within, same = abs(gap) < margin, gap == 0.0
-        return Equivalence(gap, (gap, gap), (gap, gap), float(not within), float(same))
+        return Equivalence(gap, narrow, wide, float(not within), float(same))
     below = _t_below((-gap - margin) / error, freedom)
     above = _t_below((gap - margin) / error, freedom)
     different = 2.0 * _t_below(-abs(gap) / error, freedom)
-    narrow, wide = (error * _t_quantile(p, freedom) for p in (0.95, 0.975))
-    return Equivalence(
-        gap, (gap - narrow, gap + narrow), (gap - wide, gap + wide), max(below, above), different
-    )
+    return Equivalence(gap, narrow, wide, max(below, above), different)
+
+
+def gap_interval(candidate: Sequence[float], retrained: Sequence[float]) -> Interval | None:
+    """The 95 % interval of ``mean(candidate) - mean(retrained)``, as ``compare`` gives it.
+
+    For what has no margin. None for a single retrained model, which has no spread to judge by.
+
+    Raises:
+        BadParameter: nothing on one side, or a value that is not finite.
+        MissingExtra: scipy is not installed.
+    """
+    _refuse_infinite([*candidate, *retrained])
+    if len(retrained) == 1 and candidate:
+        return None
+    _refuse_few(candidate, retrained)
+    return _around(_gap(candidate, retrained), *_error(candidate, retrained), 0.975)
+
+
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """The 95 % interval of the mean by Student's t, one value a seed; None for a single seed.
+
+    Student, Biometrika 6:1-25 (1908).
+
+    Raises:
+        BadParameter: no value, or one that is not finite.
+        MissingExtra: scipy is not installed.
+    """
+    if not values:
+        raise BadParameter("There are no values.", "A mean is of one or more.", "Measure a seed.")
+    _refuse_infinite(values)
+    if len(values) == 1:
+        return None
+    middle, n = float(mean(map(float, values))), len(values)
+    return _around(middle, sqrt(float(variance(map(float, values))) / n), n - 1.0, 0.975)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -112,6 +147,16 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         largest = max(largest, min(1.0, (k - done) * p_values[index]))
         corrected[index] = largest
     return tuple(corrected)
+
+
+def _gap(candidate: Sequence[float], retrained: Sequence[float]) -> float:
+    return float(mean(map(float, candidate))) - float(mean(map(float, retrained)))
+
+
+def _around(middle: float, error: float, freedom: float, p: float) -> Interval:
+    """Up to the quantile ``p`` of Student's t on each side; a point where there is no error."""
+    half = error * _t_quantile(p, freedom) if error else 0.0
+    return middle - half, middle + half
 
 
 def _error(candidate: Sequence[float], retrained: Sequence[float]) -> tuple[float, float]:
@@ -148,7 +193,7 @@ def _special() -> Any:
     return special
 
 
-def _refuse(candidate: Sequence[float], retrained: Sequence[float], margin: float) -> None:
+def _refuse_few(candidate: Sequence[float], retrained: Sequence[float]) -> None:
     if not candidate or len(retrained) < 2:
         raise BadParameter(
             f"There are {len(candidate)} values of the candidate and {len(retrained)} of retrained"
@@ -156,13 +201,19 @@ def _refuse(candidate: Sequence[float], retrained: Sequence[float], margin: floa
             "One and two are the fewest that have a difference with a spread.",
             "Measure more seeds.",
         )
-    wrong = [v for v in (*candidate, *retrained) if not abs(v) < LARGEST]
+
+
+def _refuse_infinite(values: Sequence[float]) -> None:
+    wrong = [v for v in values if not abs(v) < LARGEST]
     if wrong:
         raise BadParameter(
             f"The values {wrong} are not finite numbers below {LARGEST:g}.",
             "A mean with such a value says nothing.",
             "Find out why the metric gave it; a training that diverged is no reference.",
         )
+
+
+def _refuse_margin(margin: float) -> None:
     if not 0.0 < margin < LARGEST:
         raise BadParameter(
             f"The margin is {margin}.",
