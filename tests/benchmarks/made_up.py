@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rescind.benchmarks.result import Floor, Layer, Line, Part, Point, Result, Shown
+from rescind.benchmarks.result import Floor, Layer, Line, Mean, Part, Point, Result, Shown
 from rescind.benchmarks.setting import Kind, Ranking
 from rescind.core.judgement import Gap, Judgement, Margin, Role, Verdict
 from rescind.core.search import Search, Trial
@@ -17,7 +17,7 @@ MARGINS = (
     Margin("forget_accuracy", 0.05, "forgetting"),
     Margin("forget_loss", 0.25, "forgetting"),
     Margin("forget_entropy_membership", 0.04, "forgetting"),
-    Margin("forget_normalised_cka", 0.1, "forgetting"),
+    Margin("forget CKA to retrained", 0.1, "forgetting"),
     Margin("retain_accuracy", 0.02, "utility"),
     Margin("test_accuracy", 0.02, "utility"),
     Margin("test_calibration", 0.015, "utility"),
@@ -39,7 +39,7 @@ CONTROLS: dict[str, tuple[float, float, float, int]] = {
     "original": (6.3, 0.24, 0.0, 0),
     "no-op": (6.3, 0.24, 0.0, 0),
     "random re-initialisation": (40.0, 46.0, 0.0001, 0),
-    "last-layer-only edit": (5.1, 0.6, 0.03, 200),
+    "last layer only": (5.1, 0.6, 0.03, 200),
     "retrained against retrained": (0.05, 0.06, 1.0, 4690),
 }
 LAYERS = ("stem", "block 1", "block 2", "block 3", "pool")
@@ -93,6 +93,16 @@ def scores(forget: float, utility: float, defined: bool) -> Scores:
     )
 
 
+def seed_scores(found: Scores) -> dict[str, Mean]:
+    """A little lower than those of the means, with an interval; none where undefined."""
+    named = {"AGL": found.agl, "AGR": found.agr, "H-LR": found.h_lr}
+    return {
+        name: Mean(0.9 * value, (0.8 * value, 0.95 * value))
+        for name, value in named.items()
+        if value is not None
+    }
+
+
 def layers(forget: float) -> tuple[Layer, ...]:
     """A profile that falls towards the output."""
     found = []
@@ -100,7 +110,8 @@ def layers(forget: float) -> tuple[Layer, ...]:
         floor, ceiling = 0.05 + 0.02 * i, 0.97 - 0.01 * i
         value = ceiling - 0.02 * i * min(forget, 9.0)
         normalised = (value - floor) / (ceiling - floor) if i else None
-        found.append(Layer(name, value, floor, ceiling, normalised))
+        gap = value - ceiling
+        found.append(Layer(name, value, floor, ceiling, normalised, (gap - 0.03, gap + 0.03)))
     return tuple(found)
 
 
@@ -122,7 +133,9 @@ def line(
     right = [i % 10 < 9 for i in range(200)]
     after = [r and i % 17 != 0 for i, r in enumerate(right)]
     groups = ["day" if i % 4 else "night" for i in range(200)]
+    less = [r and i % 13 != 0 for i, r in enumerate(right)]
     kept = [r and i % 29 != 0 for i, r in enumerate(right)]
+    found = scores(forget, utility, decides)
     return Line(
         name=name,
         control=control,
@@ -131,14 +144,18 @@ def line(
         parameters={} if control else search(name).chosen,
         search=None if control else search(name),
         shown={
+            "agreement": Shown(
+                0.9 - 0.01 * forget, 0.01, 0.9, 0.02, (-0.01 * forget - 0.02, 0.02 - 0.01 * forget)
+            ),
             "klom": Shown(0.1 * forget, 0.01, 0.08, 0.02),
             "zrf": Shown(0.7, None, 0.72, None),
         },
         layers=layers(forget),
-        scores=scores(forget, utility, decides),
+        scores=found,
+        seed_scores=seed_scores(found),
         damage={
-            "clean": damage(right, after, kept, groups),
-            "corrupted": damage(right, kept, kept, groups),
+            "clean": damage([right] * 2, [after, less], [kept, right, kept], groups),
+            "corrupted": damage([right] * 2, [kept, kept], [kept, right, kept], groups),
         },
         cost=Cost(share * RETRAINING.cpu_seconds, steps, 9e8, share * 7.5e9, 4.5e7),
     )
@@ -277,6 +294,7 @@ def class_part(
             control=ln.control,
             refused=ln.refused,
             scores=ln.scores,
+            seed_scores=ln.seed_scores,
             cost=ln.cost,
             savings=ln.savings,
         )

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rescind.benchmarks.order import VERDICTS, distance, ordered, verdict
 from rescind.benchmarks.result import Line, Part, Point
+from rescind.core.request import Goal
 from rescind.core.search import Search
 from rescind.drawing import number
 from rescind.metrics.scores import Part as Factor
 from rescind.picture import Table, words
+from rescind.sections import GOALS
 
 NONE = "none"
+INTERVAL = "95 % interval"
 
 
 def details(part: Part) -> list[tuple[str, Table]]:
-    """A title and a table for each that has rows, in the order of the page's table."""
+    """A title and a table for each that has rows, in the order of the page's table.
+
+    Each table names the goal of the part.
+    """
     lines = ordered(part)
     found = [
         ("Why: verdicts and parameters", _reasons(lines)),
@@ -26,11 +33,17 @@ def details(part: Part) -> list[tuple[str, Table]]:
         ("Layer profiles", _layers(lines)),
         ("Search for parameters: all trials", _trials(lines)),
     ]
-    return [(title, table) for title, table in found if table.rows]
+    goal = told_goal(part.goal)
+    return [(title, replace(table, caption=goal)) for title, table in found if table.rows]
+
+
+def told_goal(goal: Goal) -> str:
+    """Which question was asked, in one line."""
+    return f"Goal: {GOALS[goal]}."
 
 
 def drift_table(points: Sequence[Point]) -> Table:
-    """All points of the sequences of requests."""
+    """All points of the sequences of requests, with the goal of each."""
     rows = [
         (
             p.model,
@@ -44,11 +57,12 @@ def drift_table(points: Sequence[Point]) -> Table:
             _interval(p.interval),
             number(p.margin),
             "yes" if p.retraining_due else "no",
+            GOALS[p.goal],
         )
         for p in points
     ]
     head = ("Model", "Method", "Metric", "Requests", "Forgotten", "Value", "Retrained", "Gap")
-    return Table((*head, "95 % interval", "Margin", "Retraining due"), rows)
+    return Table((*head, INTERVAL, "Margin", "Retraining due", "Goal"), rows)
 
 
 def _reasons(lines: Sequence[Line]) -> Table:
@@ -77,7 +91,7 @@ def _gaps(lines: Sequence[Line]) -> Table:
         for line in lines
         for g in (line.judgement.gaps if line.judgement else ())
     ]
-    head = ("Method", "Metric", "Value", "Retrained", "Gap", "95 % interval", "Margins")
+    head = ("Method", "Metric", "Value", "Retrained", "Gap", INTERVAL, "Margins")
     return Table((*head, "p equivalent", "p after Holm"), rows)
 
 
@@ -87,12 +101,16 @@ def _scores(lines: Sequence[Line]) -> Table:
         if (s := line.scores) is None:
             continue
         score = [("AGL", s.agl, s.logit_parts), ("AGR", s.agr, s.representation_parts)]
-        rows += [(line.name, of, *_factor(p)) for of, _, parts in score for p in parts]
+        rows += [(line.name, of, *_factor(p), "") for of, _, parts in score for p in parts]
         rows += [
-            (line.name, of, "whole", "undefined" if v is None else f"{v:.4f}", "", "")
+            (line.name, of, "whole", "undefined" if v is None else f"{v:.4f}", "", "", "")
             for of, v in (("AGL", s.agl), ("AGR", s.agr), ("H-LR", s.h_lr))
         ]
-    return Table(("Method", "Score", "Part", "Factor", "Value", "Retrained"), rows)
+        rows += [
+            (line.name, of, "mean of each seed's own", f"{m.value:.4f}", "", "", span(m.interval))
+            for of, m in line.seed_scores.items()
+        ]
+    return Table(("Method", "Score", "Part", "Factor", "Value", "Retrained", INTERVAL), rows)
 
 
 def _factor(p: Factor) -> tuple[str, str, str, str]:
@@ -110,11 +128,13 @@ def _shown(lines: Sequence[Line]) -> Table:
             number(s.retrained),
             _spread(s.retrained_spread),
             _signed(s.gap),
+            _interval(s.interval),
         )
         for line in lines
         for name, s in sorted(line.shown.items())
     ]
-    return Table(("Method", "Measure", "Value", "SD", "Retrained", "SD retrained", "Gap"), rows)
+    head = ("Method", "Measure", "Value", "SD", "Retrained", "SD retrained", "Gap", INTERVAL)
+    return Table(head, rows)
 
 
 def _damage(lines: Sequence[Line]) -> Table:
@@ -129,14 +149,16 @@ def _damage(lines: Sequence[Line]) -> Table:
             _signed(c.change),
             _interval(c.interval),
             _signed(c.retrained_change),
+            _interval(c.retrained_interval),
             _signed(c.beyond),
+            _interval(c.beyond_interval),
         )
         for line in lines
         for inputs, damage in sorted(line.damage.items())
         for c in damage.changes
     ]
-    head = ("Method", "Inputs", "Group", "Before", "After", "Retrained", "Change")
-    return Table((*head, "95 % interval", "Change by retraining", "Beyond"), rows)
+    head = ("Method", "Inputs", "Group", "Before", "After", "Retrained", "Change", INTERVAL)
+    return Table((*head, "Change by retraining", INTERVAL, "Beyond", INTERVAL), rows)
 
 
 def _layers(lines: Sequence[Line]) -> Table:
@@ -148,11 +170,14 @@ def _layers(lines: Sequence[Line]) -> Table:
             f"{layer.floor:.4f}",
             f"{layer.ceiling:.4f}",
             "undefined" if layer.normalised is None else f"{layer.normalised:.4f}",
+            _signed(layer.gap),
+            _interval(layer.interval),
         )
         for line in lines
         for layer in line.layers
     ]
-    return Table(("Method", "Layer", "CKA", "Floor", "Ceiling", "Normalised"), rows)
+    head = ("Method", "Layer", "CKA", "Floor", "Ceiling", "Normalised", "Gap to ceiling", INTERVAL)
+    return Table(head, rows)
 
 
 def _trials(lines: Sequence[Line]) -> Table:
@@ -180,8 +205,13 @@ def _parameters(parameters: Mapping[str, object]) -> str:
     return ", ".join(told) or NONE
 
 
-def _interval(ends: tuple[float, float]) -> str:
-    return f"{_signed(ends[0])} to {_signed(ends[1])}"
+def span(ends: tuple[float, float] | None, places: int = 4) -> str:
+    """Both ends of an interval of something that is no gap."""
+    return NONE if ends is None else f"{ends[0]:.{places}f} to {ends[1]:.{places}f}"
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return NONE if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}"
 
 
 def _signed(value: float) -> str:

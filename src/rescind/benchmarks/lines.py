@@ -9,23 +9,16 @@ from dataclasses import dataclass, replace
 from rescind.benchmarks.class_measures import similarity
 from rescind.benchmarks.readings import CORRUPTED, FORGET, TEST, TEST_FORGET, Looks
 from rescind.benchmarks.result import Layer, Line, Shown
+from rescind.benchmarks.scoring import CKA, Columns, of_means, of_seeds
 from rescind.benchmarks.sets import Sets
 from rescind.benchmarks.setting import ForgetSet, Setting
 from rescind.benchmarks.subjects import ORIGINAL_LINE, RANDOM_LINE, Subject
 from rescind.core.judgement import Judgement, Margin
 from rescind.metrics.admissible import judge
 from rescind.metrics.cka import normalised
-from rescind.metrics.scores import WEIGHTS, Cost, Entry, Scores, Weighting, rank, score
+from rescind.metrics.equivalence import gap_interval
+from rescind.metrics.scores import WEIGHTS, Cost, Entry, Weighting, rank
 from rescind.metrics.subgroups import Damage, damage
-
-Columns = Mapping[str, Sequence[float]]
-CKA = "forget CKA to retrained"
-ACCURACIES = {
-    "FA": "forget accuracy",
-    "RA": "retain accuracy",
-    "TFA": "test forget accuracy",
-    "TRA": "test accuracy",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +43,7 @@ class Table:
 
     def _line(self, name: str, subject: Subject, subjects: Mapping[str, Subject]) -> Line:
         before = [made.weights for made in subjects[ORIGINAL_LINE].models]
+        measured = (self.values[name], self.against, self.values[RANDOM_LINE])
         return Line(
             name=name,
             control=subject.control,
@@ -59,7 +53,8 @@ class Table:
             search=subject.search,
             shown=self._shown(name),
             layers=self._layers(name),
-            scores=self._scores(name),
+            scores=of_means(*measured) if self._whole_classes else None,
+            seed_scores=of_seeds(*measured) if self._whole_classes else {},
             damage=self._damage(name),
             cost=subject.cost,
         )
@@ -88,27 +83,10 @@ class Table:
             if measure not in decided
         }
 
-    def _on_scale(self, values: Columns) -> float | None:
-        """CKA from random weights (0) to retrained models (1), None where there is no scale."""
-        if CKA not in values:
-            return None
-        floors, ceilings = self.values[RANDOM_LINE][CKA], self.against[CKA]
-        return normalised(statistics.fmean(values[CKA]), floors, ceilings).value
-
-    def _scores(self, name: str) -> Scores | None:
-        """AGL, AGR and H-LR where whole classes go; elsewhere the test set has no forget side."""
-        if TEST_FORGET not in self.sets.batches:
-            return None
-        cka = self._on_scale(self.values[name])
-        ours, theirs = _means(self.values[name]), _means(self.against)
-        near = [n for n in ours if n.startswith("k-NN ")]
-        return score(
-            {key: ours[measure] for key, measure in ACCURACIES.items()},
-            {key: theirs[measure] for key, measure in ACCURACIES.items()},
-            cka,
-            {n: ours[n] for n in near},
-            {n: theirs[n] for n in near},
-        )
+    @property
+    def _whole_classes(self) -> bool:
+        """Whether there are scores: elsewhere the test set has no forget side."""
+        return TEST_FORGET in self.sets.batches
 
     def _layers(self, name: str) -> tuple[Layer, ...]:
         """The profile over the layers of the forget set's pass."""
@@ -120,13 +98,13 @@ class Table:
         )
 
     def _damage(self, name: str) -> dict[str, Damage]:
-        """By subgroup of the test set, clean and corrupted, for the first seed of each."""
+        """By subgroup of the test set, clean and corrupted, over all seeds of each."""
         if CORRUPTED not in self.sets.batches or len(set(self.sets.groups)) < 2:
             return {}
-        one = (self.looked[ORIGINAL_LINE][0], self.looked[name][0], self.references[0])
+        models = (self.looked[ORIGINAL_LINE], self.looked[name], self.references)
         found = {}
         for key, at in (("clean", TEST), ("corrupted", CORRUPTED)):
-            before, after, retrained = (_right(looks, at) for looks in one)
+            before, after, retrained = ([_right(looks, at) for looks in each] for each in models)
             found[key] = damage(before, after, retrained, self.sets.groups)
         return found
 
@@ -162,16 +140,13 @@ def _refusal(name: str, why: str) -> Line:
     return Line(name=name, control=False, refused=why)
 
 
-def _means(values: Columns) -> dict[str, float]:
-    return {name: statistics.fmean(each) for name, each in values.items()}
-
-
 def _shown(values: Sequence[float], retrained: Sequence[float]) -> Shown:
     return Shown(
         statistics.fmean(values),
         statistics.stdev(values) if len(values) > 1 else None,
         statistics.fmean(retrained),
         statistics.stdev(retrained) if len(retrained) > 1 else None,
+        gap_interval(values, retrained),
     )
 
 
@@ -191,11 +166,14 @@ def _layer(
             for one in looks
         ]
 
-    value, floors, ceilings = statistics.fmean(alike(models)), alike(random), alike(references)
+    values, floors, ceilings = alike(models), alike(random), alike(references)
+    value = statistics.fmean(values)
     scale = normalised(value, floors, ceilings)
-    return Layer(name, value, scale.floor, scale.ceiling, scale.value)
+    interval = gap_interval(values, ceilings)
+    return Layer(name, value, scale.floor, scale.ceiling, scale.value, interval)
 
 
 def _right(looks: Looks, name: str) -> list[bool]:
     found = looks[name].outputs
-    return [bool(x) for x in found["logits"].argmax(dim=1) == found["labels"]]
+    right: list[bool] = (found["logits"].argmax(dim=1) == found["labels"]).tolist()
+    return right

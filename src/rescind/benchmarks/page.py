@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from rescind.benchmarks.by_class import by_class, is_about_top
 from rescind.benchmarks.by_class import signs as class_signs
-from rescind.benchmarks.details import details, drift_table
+from rescind.benchmarks.depth import depths
+from rescind.benchmarks.details import details, drift_table, told_goal
 from rescind.benchmarks.order import (
     VERDICTS,
     distance,
@@ -30,6 +31,7 @@ from rescind.benchmarks.plots import costs, dots, gaps, signs, told
 from rescind.benchmarks.result import Line, Part, Result
 from rescind.benchmarks.stored import rounded
 from rescind.benchmarks.table import Grid, cost_grid, verdict_grid
+from rescind.core.request import Goal
 from rescind.drawing import number
 from rescind.metrics.scores import CAP, WEIGHTS
 from rescind.picture import Table, words
@@ -82,10 +84,12 @@ def to_html(result: Result) -> str:
         signs=signs(),
         rankings=_rankings(stored),
         by_class=by_class(stored),
+        class_goal=_goals(p.goal for p in stored.parts if p.kind in ("class", "top class")),
         class_signs=class_signs(),
         not_applicable=[line for line in stored.not_applicable if not is_about_top(line)],
         parts=[_view(i, part) for i, part in enumerate(stored.parts, 1)],
         drifts=drifts(stored.sequence),
+        drift_goal=_goals(point.goal for point in stored.sequence),
         drift_table=drift_table(stored.sequence),
     )
 
@@ -149,8 +153,13 @@ def _about(result: Result) -> Facts:
     )
 
 
-def _overview(result: Result) -> list[tuple[str, str, str, str, str]]:
-    rows = []
+def _goals(found: Iterable[Goal]) -> str:
+    """Each goal once; empty where there is no record of one."""
+    return " ".join(told_goal(goal) for goal in dict.fromkeys(found))
+
+
+def _overview(result: Result) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
     for i, part in enumerate(result.parts, 1):
         first = [ln.name for ln in ordered(part) if ln.ranks.get("balanced") == 1]
         admitted = sum(verdict(ln) == "admissible" and not ln.control for ln in part.lines)
@@ -158,7 +167,8 @@ def _overview(result: Result) -> list[tuple[str, str, str, str, str]]:
         rate = rejection_rate(part)
         told_ = f"{admitted} of {of}" if part.decides else "display only"
         rejected = "no metric counts" if rate is None else percent(rate)
-        rows.append((f"part-{i}", _title(part), told_, ", ".join(first) or "none", rejected))
+        names = ", ".join(first) or "none"
+        rows.append((f"part-{i}", _title(part), told_, names, rejected, GOALS[part.goal]))
     return rows
 
 
@@ -229,24 +239,27 @@ def _notices(part: Part) -> list[str]:
 
 def _facts(part: Part) -> Facts:
     rate, floor = rejection_rate(part), part.floor
-    return Facts(
-        [
-            ("Forget set", f"{part.kind}, {counted(part.forget, 'record')}"),
-            ("Retain and test set", f"{number(part.retain)} and {number(part.test)} records"),
-            ("Retrained models", f"{part.references}; {counted(part.seeds, 'seed')} a method"),
-            (
-                "Retrained models that the same rules reject",
-                "none: no metric counts" if rate is None else percent(rate),
-            ),
-            ("Core metrics of one model", f"{percent(part.metrics_share)} of one retraining"),
-            (
-                f"CKA of unrelated features, {floor.examples} by {floor.width}",
-                f"biased {floor.biased:.4f}, unbiased {floor.unbiased:.4f}",
-            ),
-            ("One retraining", f"{seconds(part.retraining.cpu_seconds)} of processor time"),
-            ("This part", f"{seconds(part.cpu_seconds)} of processor time"),
-        ]
-    )
+    rows = [
+        ("Forget set", f"{part.kind}, {counted(part.forget, 'record')}"),
+        ("Retain and test set", f"{number(part.retain)} and {number(part.test)} records"),
+        ("Retrained models", f"{part.references}; {counted(part.seeds, 'seed')} a method"),
+        (
+            "Retrained models that the same rules reject",
+            "none: no metric counts" if rate is None else percent(rate),
+        ),
+        ("Core metrics of one model", f"{percent(part.metrics_share)} of one retraining"),
+        (
+            f"CKA of unrelated features, {floor.examples} by {floor.width}",
+            f"biased {floor.biased:.4f}, unbiased {floor.unbiased:.4f}",
+        ),
+        *((f"Shallow edit: {depth.name}", depth.told) for depth in depths(part)),
+        ("One retraining", f"{seconds(part.retraining.cpu_seconds)} of processor time"),
+        ("This part", f"{seconds(part.cpu_seconds)} of processor time"),
+    ]
+    if part.search_cpu_seconds:
+        spent = f"{seconds(part.search_cpu_seconds)} of processor time"
+        rows.append(("The search for parameters, shared by all parts of the model", spent))
+    return Facts(rows)
 
 
 def _pages() -> Environment:

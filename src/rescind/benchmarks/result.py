@@ -17,13 +17,15 @@ from rescind.metrics.subgroups import Damage
 class Shown:
     """A measure that decides nothing: mean over seeds, its spread, the same of retrained models.
 
-    Both spreads are standard deviations; None for a single seed.
+    Both spreads are standard deviations; None for a single seed. ``interval`` is the 95 % interval
+    of ``gap`` (Welch's, ``equivalence.gap_interval``), None where there is one retrained figure.
     """
 
     value: float
     spread: float | None
     retrained: float
     retrained_spread: float | None
+    interval: tuple[float, float] | None = None
 
     @property
     def gap(self) -> float:
@@ -37,7 +39,7 @@ class Layer:
 
     ``floor`` is that of random initialisations, ``ceiling`` of retrained models with one another,
     ``normalised`` (value - floor) / (ceiling - floor), None where they are closer than two standard
-    deviations.
+    deviations. ``interval`` is the 95 % interval of ``gap``.
     """
 
     name: str
@@ -45,6 +47,20 @@ class Layer:
     floor: float
     ceiling: float
     normalised: float | None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def gap(self) -> float:
+        """Value minus that of retrained models with one another."""
+        return self.value - self.ceiling
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean over seeds and its 95 % interval (Student's t); None for a single seed."""
+
+    value: float
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +69,8 @@ class Line:
 
     ``judgement`` is None where the method refused the model (``refused`` says why) or the row is
     never judged. ``ranks`` is by weighting and None where the row is listed and not ranked,
-    ``savings`` how many times less than retraining it took.
+    ``savings`` how many times less than retraining it took. ``scores`` are those of the means over
+    seeds, ``seed_scores`` the means of each seed's own, by "AGL", "AGR" and "H-LR" where defined.
     """
 
     name: str
@@ -66,6 +83,7 @@ class Line:
     shown: Mapping[str, Shown] = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
     scores: Scores | None = None
+    seed_scores: Mapping[str, Mean] = field(default_factory=dict)
     damage: Mapping[str, Damage] = field(default_factory=dict)
     cost: Cost | None = None
     savings: Mapping[str, float] = field(default_factory=dict)
@@ -87,7 +105,9 @@ class Part:
     """One benchmark, model and forget set; ``classes`` are those that go as a whole.
 
     ``metrics_share`` is what the core metrics of one model cost as a share of one retraining, in
-    processor seconds measured in the same run.
+    processor seconds measured in the same run. ``cpu_seconds`` is what its models and readings
+    took, ``search_cpu_seconds`` what the search took that all parts of the model share; a model
+    that was there already counts what it took when it was made.
     """
 
     benchmark: str
@@ -109,6 +129,7 @@ class Part:
     cpu_seconds: float
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    search_cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +146,7 @@ class Point:
     interval: tuple[float, float]
     margin: float
     retraining_due: bool
+    goal: Goal = "influence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rescind.benchmarks.details import span
 from rescind.benchmarks.order import (
     VERDICTS,
     decimals,
@@ -21,7 +22,7 @@ from rescind.benchmarks.order import (
 from rescind.benchmarks.result import Line, Part
 from rescind.core.judgement import Gap, Margin
 from rescind.drawing import number
-from rescind.metrics.scores import WEIGHTS, Scores
+from rescind.metrics.scores import WEIGHTS
 from rescind.picture import words
 
 NONE = "–"  # noqa: RUF001 - a dash for a cell that has no number
@@ -93,7 +94,7 @@ def cost_grid(part: Part) -> Grid:
     """Scores, what the worst group pays beyond retraining, and what the method took."""
     heads = [Cell(text, note, "", "number") for text, note in COSTS]
     rows = [
-        _row(i, line, (*_scores(line.scores), _damage(line), *_cost(line, part)))
+        _row(i, line, (*_scores(line), _damage(line), *_cost(line, part)))
         for i, line in enumerate(ordered(part), 1)
     ]
     retrained = Line(name="", control=True, cost=part.retraining)
@@ -165,23 +166,31 @@ def _retrained(part: Part) -> list[Cell]:
     return cells
 
 
-def _scores(scores: Scores | None) -> list[Cell]:
-    if scores is None:
+def _scores(line: Line) -> list[Cell]:
+    """The scores of the means; below each the interval of the seeds' own."""
+    if (scores := line.scores) is None:
         return [Cell(NONE, sign="number") for _ in range(3)]
     agl = factors(scores.logit_parts)
     agr = factors(scores.representation_parts)
     why = scores.undefined
     return [
-        _score("agl", scores.agl, agl),
-        _score("agr", scores.agr, "; ".join(t for t in (why, agr) if t)),
-        _score("h_lr", scores.h_lr, why),
+        _score("AGL", scores.agl, agl, line),
+        _score("AGR", scores.agr, "; ".join(t for t in (why, agr) if t), line),
+        _score("H-LR", scores.h_lr, why, line),
     ]
 
 
-def _score(name: str, value: float | None, hint: str) -> Cell:
+def _score(name: str, value: float | None, hint: str, line: Line) -> Cell:
     if value is None:
         return Cell("undefined", "", hint, "number")
-    return Cell(f"{value:.3f}", "", hint, "number", {name.replace("_", "-"): value})
+    numbers, note = {name.lower(): value}, ""
+    if (seeds := line.seed_scores.get(name)) is not None:
+        numbers["seeds"] = seeds.value
+        hint = "; ".join(t for t in (hint, f"mean of each seed's own {seeds.value:.3f}") if t)
+        if seeds.interval is not None:
+            numbers |= {"low": seeds.interval[0], "high": seeds.interval[1]}
+            note = f"seeds {span(seeds.interval, 3)}"
+    return Cell(f"{value:.3f}", note, hint, "number", numbers)
 
 
 def _damage(line: Line) -> Cell:
@@ -189,9 +198,12 @@ def _damage(line: Line) -> Cell:
         return Cell(NONE, sign="number")
     name, change = found
     hint = f"{change.change:+.4f}, retraining {change.retrained_change:+.4f}, on {name} inputs"
-    return Cell(
-        f"{100 * change.beyond:+.1f}", name, hint, "number", {"beyond": round(change.beyond, 9)}
-    )
+    numbers, note = {"beyond": round(change.beyond, 9)}, name
+    if change.beyond_interval is not None:
+        low, high = change.beyond_interval
+        numbers |= {"low": low, "high": high}
+        note = f"{100 * low:.1f} to {100 * high:.1f}, {name}"
+    return Cell(f"{100 * change.beyond:+.1f}", note, hint, "number", numbers)
 
 
 def _cost(line: Line, part: Part) -> list[Cell]:

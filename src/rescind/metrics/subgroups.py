@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
 from math import hypot
+from statistics import mean
 
 from rescind.core.errors import BadParameter
-from rescind.metrics.statistics import paired_difference, wilson
+from rescind.metrics.equivalence import gap_interval, mean_interval
+from rescind.metrics.statistics import wilson
 
 ENOUGH = 30  # examples; with fewer, the worst group is mostly the one that was drawn worst
 
 Interval = tuple[float, float]
+Answers = Sequence[bool]  # of one model, one an example: whether it is right
 
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """Share of right answers among the ``n`` examples of a group, with Wilson's 95 % interval."""
+    """Share of right answers among the ``n`` examples of a group, with its 95 % interval.
+
+    Of one model the interval is Wilson's; of several, the accuracy is the mean of theirs and the
+    interval is over models, within [0, 1].
+    """
 
     name: str
     n: int
@@ -46,9 +52,10 @@ class Subgroups:
 class Change:
     """One number before and after unlearning, and the same change had the model been retrained.
 
-    ``name`` is a group's, or empty where ``of`` is the worst group or the disparity. Intervals are
-    of the changes, at 95 %. ``beyond`` is ``change - retrained_change``: what the method does to
-    this group and retraining would not.
+    ``name`` is a group's, or empty where ``of`` is the worst group or the disparity. All are means
+    over models; the worst group and the disparity are each model's own. Intervals are at 95 % and
+    over models, the examples being the same: ``interval`` that of ``change``, paired by seed, None
+    for a single seed; the two others Welch's (``equivalence.gap_interval``).
     """
 
     of: str
@@ -56,19 +63,21 @@ class Change:
     before: float
     after: float
     change: float
-    interval: Interval
+    interval: Interval | None
     retrained: float
     retrained_change: float
-    retrained_interval: Interval
+    retrained_interval: Interval | None
+    beyond_interval: Interval | None = None
 
     @property
     def beyond(self) -> float:
+        """What the method does to this group and retraining would not: ``after - retrained``."""
         return self.change - self.retrained_change
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Subgroups of three models on the same examples, and the changes between them.
+    """Subgroups of the models before, after and retrained on the same examples, and the changes.
 
     ``left_out`` names the groups that are too small to be among the changes.
     """
@@ -80,7 +89,7 @@ class Damage:
     left_out: tuple[str, ...]
 
 
-def by_subgroup(right: Sequence[bool], groups: Sequence[str], at_least: int = ENOUGH) -> Subgroups:
+def by_subgroup(right: Answers, groups: Sequence[str], at_least: int = ENOUGH) -> Subgroups:
     """Accuracy of each group; position i of both is the same example.
 
     The interval of the disparity squares and adds the distances of the two Wilson intervals: method
@@ -92,11 +101,10 @@ def by_subgroup(right: Sequence[bool], groups: Sequence[str], at_least: int = EN
         BadParameter: no examples, unequal lengths, or ``at_least`` below 1.
     """
     _refuse(len(right), len(groups), at_least)
-    found = []
-    for name in sorted(set(groups)):
-        inside = [bool(r) for r, group in zip(right, groups, strict=True) if group == name]
-        n, hits = len(inside), sum(inside)
-        found.append(Subgroup(name, n, hits / n, wilson(hits, n)))
+    inside: dict[str, list[bool]] = {}
+    for answer, group in zip(right, groups, strict=True):
+        inside.setdefault(group, []).append(bool(answer))
+    found = [_subgroup(name, answers) for name, answers in sorted(inside.items())]
     large = sorted((g for g in found if g.n >= at_least), key=lambda g: (g.accuracy, g.name))
     disparity, interval = _difference(large[-1], large[0]) if len(large) > 1 else (None, None)
     return Subgroups(
@@ -110,76 +118,107 @@ def by_subgroup(right: Sequence[bool], groups: Sequence[str], at_least: int = EN
 
 
 def damage(
-    before: Sequence[bool],
-    after: Sequence[bool],
-    retrained: Sequence[bool],
+    before: Sequence[Answers],
+    after: Sequence[Answers],
+    retrained: Sequence[Answers],
     groups: Sequence[str],
     at_least: int = ENOUGH,
 ) -> Damage:
-    """What unlearning changed for each group, the worst group and the disparity.
+    """What unlearning changed for each group, the worst group and the disparity, over all models.
 
-    The change of a group is that of the same examples (``statistics.paired_difference``). The worst
-    group may be another one before and after: the intervals of the two numbers are squared and
-    added as if they were of other examples, which is too wide rather than too narrow for models
-    that agree (MOVER: G. Y. Zou and A. Donner, Statist. Med. 27:1693-1702, 2008).
+    Model i of ``after`` was made from model i of ``before``, so that their changes are paired. Each
+    model has its own worst group: where one group pays in one seed and another in the next, means
+    over seeds would hide both.
+
+    Args:
+        before: the answers of each original model.
+        after: those of each edited model, as many.
+        retrained: those of each retrained model.
+        groups: the group of each example; position i of all is the same example.
+        at_least: examples of the smallest group that counts.
 
     Raises:
-        BadParameter: no examples, unequal lengths, or ``at_least`` below 1.
+        BadParameter: no models, no examples, unequal lengths, or ``at_least`` below 1.
     """
-    models = [by_subgroup(right, groups, at_least) for right in (before, after, retrained)]
+    _refuse_models(len(before), len(after), len(retrained))
+    sides = [
+        [by_subgroup(answers, groups, at_least) for answers in models]
+        for models in (before, after, retrained)
+    ]
+    one = sides[0][0]
     changes = [
-        _group_change(name, [before, after, retrained], groups)
-        for name in (g.name for g in models[0].groups if g.n >= at_least)
+        _change("group", group.name, [[m.groups[i].accuracy for m in side] for side in sides])
+        for i, group in enumerate(one.groups)
+        if group.n >= at_least
     ]
-    worst = [(m.worst.accuracy, m.worst.interval) for m in models if m.worst]
-    spread = [
-        (m.disparity, m.disparity_interval)
-        for m in models
-        if m.disparity is not None and m.disparity_interval is not None
-    ]
+    worst = [[m.worst.accuracy for m in side if m.worst] for side in sides]
+    spread = [[m.disparity for m in side if m.disparity is not None] for side in sides]
     changes += [
-        _change(of, numbers) for of, numbers in (("worst", worst), ("disparity", spread)) if numbers
+        _change(of, "", numbers)
+        for of, numbers in (("worst", worst), ("disparity", spread))
+        if numbers[0]
     ]
-    return Damage(models[0], models[1], models[2], tuple(changes), models[0].left_out)
+    means = [_mean(side) for side in sides]
+    return Damage(means[0], means[1], means[2], tuple(changes), one.left_out)
 
 
-def _group_change(name: str, models: Sequence[Sequence[bool]], groups: Sequence[str]) -> Change:
-    chosen = [group == name for group in groups]
-    before, after, retrained = ([bool(r) for r in compress(m, chosen)] for m in models)
-    change, *interval = paired_difference(before, after)
-    other, *other_interval = paired_difference(before, retrained)
-    n = len(before)
-    return Change(
-        of="group",
-        name=name,
-        before=sum(before) / n,
-        after=sum(after) / n,
-        change=change,
-        interval=(interval[0], interval[1]),
-        retrained=sum(retrained) / n,
-        retrained_change=other,
-        retrained_interval=(other_interval[0], other_interval[1]),
-    )
-
-
-def _change(of: str, numbers: Sequence[tuple[float, Interval]]) -> Change:
+def _change(of: str, name: str, numbers: Sequence[Sequence[float]]) -> Change:
+    """From the number of each model: before, after, retrained."""
     before, after, retrained = numbers
-    change, interval = _minus(after, before)
-    other, other_interval = _minus(retrained, before)
+    means = [mean(each) for each in numbers]
+    paired = [b - a for a, b in zip(before, after, strict=True)]
+    mirrored = gap_interval(before, retrained)
     return Change(
-        of, "", before[0], after[0], change, interval, retrained[0], other, other_interval
+        of=of,
+        name=name,
+        before=means[0],
+        after=means[1],
+        change=means[1] - means[0],
+        interval=mean_interval(paired),
+        retrained=means[2],
+        retrained_change=means[2] - means[0],
+        retrained_interval=mirrored and (-mirrored[1], -mirrored[0]),
+        beyond_interval=gap_interval(after, retrained),
     )
+
+
+def _mean(models: Sequence[Subgroups]) -> Subgroups:
+    """Of several models: mean accuracies, the group whose mean is lowest, the mean disparity."""
+    if len(models) == 1:
+        return models[0]
+    one = models[0]
+    groups = tuple(
+        Subgroup(group.name, group.n, mean(own), _within(mean_interval(own)))
+        for i, group in enumerate(one.groups)
+        for own in ([m.groups[i].accuracy for m in models],)
+    )
+    large = [g for g in groups if g.n >= one.at_least]
+    spread = [m.disparity for m in models if m.disparity is not None]
+    return Subgroups(
+        groups=groups,
+        at_least=one.at_least,
+        left_out=one.left_out,
+        worst=min(large, key=lambda g: (g.accuracy, g.name), default=None),
+        disparity=mean(spread) if spread else None,
+        disparity_interval=_within(mean_interval(spread)) if spread else None,
+    )
+
+
+def _within(found: Interval | None) -> Interval:
+    low, high = found or (0.0, 1.0)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _subgroup(name: str, answers: Sequence[bool]) -> Subgroup:
+    n, hits = len(answers), sum(answers)
+    return Subgroup(name, n, hits / n, wilson(hits, n))
 
 
 def _difference(best: Subgroup, worst: Subgroup) -> tuple[float, Interval]:
     """Disparity, which is never below 0, of two groups with no example in common."""
-    found, (low, high) = _minus((best.accuracy, best.interval), (worst.accuracy, worst.interval))
-    return found, (max(low, 0.0), high)
-
-
-def _minus(first: tuple[float, Interval], second: tuple[float, Interval]) -> tuple[float, Interval]:
-    (a, (a_low, a_high)), (b, (b_low, b_high)) = first, second
-    return a - b, (a - b - hypot(a - a_low, b_high - b), a - b + hypot(a_high - a, b - b_low))
+    (a, (a_low, a_high)), (b, (b_low, b_high)) = ((g.accuracy, g.interval) for g in (best, worst))
+    low, high = a - b - hypot(a - a_low, b_high - b), a - b + hypot(a_high - a, b - b_low)
+    return a - b, (max(low, 0.0), high)
 
 
 def _refuse(right: int, groups: int, at_least: int) -> None:
@@ -192,4 +231,13 @@ def _refuse(right: int, groups: int, at_least: int) -> None:
     if at_least < 1:
         raise BadParameter(
             f"at_least is {at_least}.", "An empty group has no accuracy.", "Use at least 1."
+        )
+
+
+def _refuse_models(before: int, after: int, retrained: int) -> None:
+    if before != after or not before or not retrained:
+        raise BadParameter(
+            f"There are {before} models before, {after} after and {retrained} retrained ones.",
+            "Each edited model is compared with the one that it was made from.",
+            "Pass the answers of both in one order, and those of one retrained model or more.",
         )
