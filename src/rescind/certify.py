@@ -152,6 +152,7 @@ def _statement(b: Backends, request: Request) -> Statement:
         judgement=after.judgement,
         unjudged=after.unjudged,
         attempts=after.attempts,
+        controls=after.controls,
     )
 
 

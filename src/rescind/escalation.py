@@ -17,6 +17,7 @@ from rescind import judging, methods_of, state, tuned
 from rescind.backends import Backends
 from rescind.certify import guarantee_from
 from rescind.core.canonical import build, digest, plain
+from rescind.core.control import Control
 from rescind.core.errors import (
     BadData,
     BadParameter,
@@ -66,11 +67,14 @@ class Try(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An attempt, what it made if that is to serve, and what the retrained models cost."""
+    """An attempt, what it made if that is to serve, what the retrained models cost, and what the
+    same rule says of the controls.
+    """
 
     attempt: Attempt
     result: Unlearned | None = None
     costs: dict[str, float] = field(default_factory=dict)
+    controls: tuple[Control, ...] = ()
 
 
 def check(request: Request, run: Run) -> None:
@@ -139,7 +143,7 @@ def answered(b: Backends, request: Request, parts: Sequence[Snapshot]) -> Answer
         result = _result(row["result"])
         if result is not None and {s.name for s in result.parts} == names:
             found = build(Attempt, row["attempt"]).judgement
-            return Answer(found, "" if found else judging.EXACT, row["costs"])
+            return Answer(found, "" if found else judging.EXACT, row["costs"], _controls(row))
     return None
 
 
@@ -228,12 +232,12 @@ class Ladder:
         self, made: Sequence[Unlearned], blank: Attempt, level: float, references: References
     ) -> Step:
         parts = [result.parts for result in made]
-        found = judging.judged(
-            self.b, self.request, self.run, parts, references, self.progress, level
-        )
+        asked = self.b, self.request, self.run, parts, references, self.progress, level
+        both = judging.judged(*asked, every_control=blank.round == "fresh")
+        found = both.judgement
         done = replace(blank, outcome=found.verdict, because=found.because, judgement=found)
         taken = blank.round == "fresh" and found.verdict == "admissible"
-        return Step(done, made[0] if taken else None, references.costs())
+        return Step(done, made[0] if taken else None, references.costs(), both.controls)
 
     def _destroy(self, made: Sequence[Unlearned], step: Step) -> None:
         """What was tried and is not taken; what serves is none of it."""
@@ -290,7 +294,8 @@ class Ladder:
             if (row["basis"], attempt.method, attempt.round) == (self.basis, name, which):
                 result = _result(row["result"])
                 stored = result is None or all(map(self._is_stored, result.parts))
-                return Step(attempt, result, row["costs"]) if stored else None
+                found = Step(attempt, result, row["costs"], _controls(row))
+                return found if stored else None
         return None
 
     def _is_stored(self, part: Snapshot) -> bool:
@@ -308,6 +313,7 @@ class Ladder:
             "basis": self.basis,
             "attempt": plain(step.attempt),
             "costs": step.costs,
+            "controls": plain(step.controls),
             "result": result,
         }
         write = Write("attempts", self.request.id, [*rows, row])
@@ -315,6 +321,11 @@ class Ladder:
             Entry("method.attempted", self.request.id, plain(step.attempt), (write,))
         )
         return step
+
+
+def _controls(row: dict[str, Any]) -> tuple[Control, ...]:
+    """None in a row that an earlier version of this package wrote."""
+    return tuple(build(Control, one) for one in row.get("controls", ()))
 
 
 def _result(data: dict[str, Any] | None) -> Unlearned | None:

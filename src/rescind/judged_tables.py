@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rescind.core.control import CONTROLS, Control, ControlGap
 from rescind.core.evidence import Measurement
 from rescind.core.judgement import Attempt, Gap, Judgement
 from rescind.drawing import number
@@ -72,6 +73,42 @@ def _gap_row(gap: Gap) -> tuple[str, ...]:
     result = "equivalent" if gap.equivalent else "not equivalent"
     told = result if gap.counts else "no power, does not count"
     return gap.metric, gap.role, *means, *ends, f"{gap.margin:g}", told
+
+
+def control_table(found: Judgement, controls: Sequence[Control]) -> Table:
+    """The unlearned model and each control in a row: its verdict, and its gap by metric."""
+    head = [g.metric if g.counts else f"{g.metric} (does not count)" for g in found.gaps]
+    rows = [("unlearned model", _said(found.verdict), *(_cell(g, "+.4g") for g in found.gaps))]
+    rows += [(CONTROLS[c.kind], _ruling(found, c), *_cells(found, c)) for c in controls]
+    caption = (
+        "The same rule for models of which it is known what to say: gaps to retrained models, each"
+        " marked where it is equivalent; of retrained against retrained their mean size"
+    )
+    return Table(("Model", "Verdict", *head), rows, caption)
+
+
+def _ruling(found: Judgement, control: Control) -> str:
+    """The verdict on a control, with its reason or, of retrained models, the share rejected."""
+    told = _said(control.verdict)
+    if control.because:
+        return f"{told}: {control.because}"
+    rate = found.rejection_rate_of_retrained
+    return told if control.kind != "retrained" or rate is None else f"{100 * rate:.0f} % rejected"
+
+
+def _said(verdict: str) -> str:
+    return verdict.replace("_", " ")
+
+
+def _cells(found: Judgement, control: Control) -> list[str]:
+    """By metric; a mean size has no sign."""
+    style = ".4g" if control.kind == "retrained" else "+.4g"
+    of = {g.metric: _cell(g, style) for g in control.gaps}
+    return [of.get(g.metric, "not measured") for g in found.gaps]
+
+
+def _cell(gap: Gap | ControlGap, style: str) -> str:
+    return f"{gap.gap:{style}}" + (" equivalent" if gap.equivalent else "")
 
 
 def attempt_table(attempts: Sequence[Attempt]) -> Table:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rescind import state
 from rescind.backends import Backends
+from rescind.core.control import Control
 from rescind.core.dataset import ManifestEntry
 from rescind.core.errors import (
     BadData,
@@ -25,6 +26,7 @@ from rescind.core.version import selection
 from rescind.data.manifest import manifest_bytes
 from rescind.jobs import content
 from rescind.metrics.admissible import judge
+from rescind.metrics.controls import controls
 from rescind.readings import ReadModels, check_sizes, sample
 from rescind.references import References, retrained
 from rescind.sealing import open_keys
@@ -47,11 +49,22 @@ NOT_READ: dict[type[RescindError], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verdict, or why there is none, and the processor seconds it took."""
+    """A verdict, or why there is none, the processor seconds it took, and what the rule says of the
+    controls.
+    """
 
     judgement: Judgement | None
     unjudged: str = ""
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    controls: tuple[Control, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdict on one method, and on the controls by the same rule."""
+
+    judgement: Judgement
+    controls: tuple[Control, ...]
 
 
 def answer(
@@ -75,7 +88,7 @@ def answer(
         return Answer(None, told(error))
     except (BadParameter, InsufficientEvidence) as error:
         return Answer(None, told(error))
-    return Answer(found, cpu_seconds=references.costs())
+    return Answer(found.judgement, "", references.costs(), found.controls)
 
 
 def told(error: RescindError) -> str:
@@ -123,19 +136,26 @@ def judged(
     references: References,
     progress: Progress,
     level: float = 0.05,
-) -> Judgement:
+    every_control: bool = True,
+) -> Judged:
     """The verdict on one method: ``candidates`` are its models, one a seed, by their parts.
+
+    Without ``every_control`` only those stand beside it that are read anyway: the original and the
+    retrained models.
 
     Raises:
         RescindError: nothing can be read or judged; see ``NOT_READ`` and ``metrics.admissible``.
     """
     margins = run.recipe.margins
-    job = _reading(b, request, run, [selection(c)[0] for c in candidates], references)
+    served = [selection(c)[0] for c in candidates]
+    job = _reading(b, request, run, served, references, every_control)
     try:
-        [(_, (ours, original, theirs))] = b.executor.run([job], progress)
+        [(_, found)] = b.executor.run([job], progress)
     finally:
         b.artifacts.destroy([job.forget])
-    return judge(ours, original, theirs, margins, request.goal, level)
+    read, theirs = found["controls"], found["retrained"]
+    verdict = judge(found["candidates"], read["original"], theirs, margins, request.goal, level)
+    return Judged(verdict, controls(verdict, read, found["refused"], theirs, margins, level))
 
 
 def _reading(
@@ -144,13 +164,15 @@ def _reading(
     run: Run,
     candidates: Sequence[Snapshot],
     references: References,
+    every_control: bool,
 ) -> ReadModels:
     """The allow-lists of the samples as artifacts; that of the forget set is stale from the start,
     so that an erasure finds it whatever happens.
     """
     generations = state.generations(b)
     allowed = sorted(state.allowed(b), key=lambda e: e.key)
-    retain = sample([e for e in allowed if e.cell != "test"])
+    retain = [e for e in allowed if e.cell != "test"]
+    retain = retain if every_control else sample(retain)
     test = sample([e for e in allowed if e.cell == "test"])
     place = place_for(b, run, [*retain, *test], generations)
     forget = sample(sorted(forget_set(b, request)[0], key=lambda e: e.key))
@@ -158,7 +180,8 @@ def _reading(
     b.artifacts.put(name, "manifest", manifest_bytes(forget), request.labels)
     metrics = tuple(m.metric for m in run.recipe.margins)
     [original] = state.original(b, request.id)
-    return ReadModels(place, name, metrics, tuple(candidates), original, references.models)
+    models = tuple(candidates), original, references.models
+    return ReadModels(place, name, metrics, *models, every_control)
 
 
 def forget_set(b: Backends, request: Request) -> tuple[list[ManifestEntry], int]:

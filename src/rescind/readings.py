@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from rescind import rows, state
-from rescind.core.dataset import Row
+from rescind import controls, rows, state
+from rescind.core.control import Kind
+from rescind.core.dataset import ManifestEntry, Row
 from rescind.core.errors import BadParameter, InsufficientEvidence
 from rescind.core.protocols import Progress
 from rescind.core.run import Recipe, Snapshot
@@ -23,6 +24,8 @@ from rescind.metrics.cka import SMALLEST, LinearCka
 from rescind.metrics.features import PENULTIMATE, listen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from rescind.training.models import TrainedModel
@@ -75,12 +78,36 @@ class Look:
     features: Tensor | None
 
 
+Columns = dict[str, list[float]]  # by metric one value a model
+
+
+class Readings(TypedDict):
+    """What was read, by metric one value a model. ``controls`` hold one model each, the original
+    among them; ``refused`` says why one is lacking.
+    """
+
+    candidates: Columns
+    retrained: Columns
+    controls: dict[Kind, Columns]
+    refused: dict[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What models are read on: by set its sampled tensors, and rows for an edit, by key."""
+
+    sets: dict[str, dict[str, Tensor]]
+    forget: list[Row]
+    retain: list[Row]
+
+
 @dataclass(frozen=True, slots=True)
 class ReadModels:
-    """Read metrics of candidates, original and retrained models.
+    """Read metrics of candidates, original, retrained models and, if wanted, other controls.
 
-    ``place`` allows the sampled retain and test records; ``forget`` is the allow-list of the
-    sampled forget set, an artifact that this request's erasure would find.
+    ``place`` allows the retain records, all of them where a control is to be trained on them, and
+    the sampled test records; ``forget`` is the allow-list of the sampled forget set, an artifact
+    that this request's erasure would find.
     """
 
     place: Place
@@ -89,9 +116,10 @@ class ReadModels:
     candidates: tuple[Snapshot, ...]
     original: Snapshot
     retrained: tuple[Snapshot, ...]
+    every_control: bool = False
 
-    def run(self, progress: Progress) -> tuple[dict[str, list[float]], ...]:
-        """For candidates, original and retrained models: by metric one value a model.
+    def run(self, progress: Progress) -> Readings:
+        """Each model in one pass over the sets; what a control is made of ends with the job.
 
         Raises:
             InsufficientEvidence: a set is empty, or too small for CKA.
@@ -100,51 +128,82 @@ class ReadModels:
             DamagedArtifact: a snapshot is lost.
         """
         desk = open_desk(self.place)
-        sets = self._sets(desk)
-        groups = (self.retrained, (self.original,), self.candidates)
-        total, done, looks = sum(map(len, groups)), 0, list[list[Look]]()
-        for group in groups:
-            looks.append([])
-            for snapshot in group:
-                looks[-1].append(self._look(desk, snapshot, sets))
-                done += 1
-                progress("models read", done, total)
-        retrained, original, candidates = looks
-        return tuple(self._columns(g, retrained) for g in (candidates, original, retrained))
+        found, looks = self._material(desk), list[Look]()
+        stored = (*self.retrained, self.original, *self.candidates)
+        for done, snapshot in enumerate(stored, 1):
+            looks.append(self._look(_loaded(desk, snapshot), found.sets))
+            progress("models read", done, len(stored))
+        count = len(self.retrained)
+        retrained, [original, *candidates] = looks[:count], looks[count:]
+        columns = Readings(
+            candidates=self._columns(candidates, retrained),
+            retrained=self._columns(retrained, retrained),
+            controls={"original": self._columns([original], retrained)},
+            refused={},
+        )
+        if self.every_control:
+            self._add_controls(desk, found, retrained, columns)
+        return columns
 
-    def _sets(self, desk: Desk) -> dict[str, dict[str, Tensor]]:
-        """The tensors of each set that a metric needs, read in one go."""
+    def _add_controls(
+        self, desk: Desk, found: Material, retrained: Sequence[Look], columns: Readings
+    ) -> None:
+        makers: dict[Kind, Callable[[], TrainedModel]] = {
+            "random_weights": lambda: controls.untrained(desk),
+            "last_layer": lambda: controls.last_layer(
+                desk, self.original, found.forget, found.retain
+            ),
+        }
+        for kind, make in makers.items():
+            try:
+                look = self._look(make(), found.sets)
+                columns["controls"][kind] = self._columns([look], retrained)
+            except controls.REFUSALS as error:
+                columns["refused"][kind] = controls.refusal(error)
+
+    def _material(self, desk: Desk) -> Material:
+        """The sets that a metric needs, read in one go."""
         forget = entries_from(desk.b.artifacts.get(self.forget))
         allowed = [e for entries in desk.by_cell.values() for e in entries]
         found = rows.read(desk.b, [*forget, *allowed], desk.run.source)
         row_of: dict[str, Row] = {r.key: r.row for r in found}
+
+        def rows_of(entries: Sequence[ManifestEntry]) -> list[Row]:
+            return [row_of[e.key] for e in entries]
+
+        retain = sorted((e for e in allowed if e.cell != "test"), key=lambda e: e.key)
         members = {
             "forget": forget,
-            "retain": [e for e in allowed if e.cell != "test"],
+            "retain": sample(retain),
             "test": [e for e in allowed if e.cell == "test"],
         }
         wanted = sorted({name.split()[0] for name in self.metrics})
         check_sizes(self.metrics, {name: len(members[name]) for name in wanted})
-        return {n: desk.model.inputs([row_of[e.key] for e in members[n]]) for n in wanted}
+        sets = {n: desk.model.inputs(rows_of(members[n])) for n in wanted}
+        return Material(sets, rows_of(forget), rows_of(retain))
 
-    def _look(self, desk: Desk, snapshot: Snapshot, sets: Mapping[str, dict[str, Tensor]]) -> Look:
-        from rescind.training.snapshots import from_bytes
-
-        desk.model.load(from_bytes(state.weights(desk.b, snapshot)))
+    def _look(self, model: TrainedModel, sets: Mapping[str, dict[str, Tensor]]) -> Look:
         values, features = dict[str, float](), None
         for name, batch in sets.items():
             wants = name == "forget" and CKA in self.metrics
-            read, heard = read_set(desk.model, batch, wants)
+            read, heard = read_set(model, batch, wants)
             values |= {f"{name} {what}": value for what, value in read.items()}
             features = heard if wants else features
         return Look(values, features)
 
-    def _columns(self, looks: Sequence[Look], retrained: Sequence[Look]) -> dict[str, list[float]]:
+    def _columns(self, looks: Sequence[Look], retrained: Sequence[Look]) -> Columns:
         """A retrained model is compared with the other ones."""
         if CKA in self.metrics:
             for look in looks:
                 look.values[CKA] = fmean(_cka(look, r) for r in retrained if r is not look)
         return {name: [look.values[name] for look in looks] for name in self.metrics}
+
+
+def _loaded(desk: Desk, snapshot: Snapshot) -> TrainedModel:
+    from rescind.training.snapshots import from_bytes
+
+    desk.model.load(from_bytes(state.weights(desk.b, snapshot)))
+    return desk.model
 
 
 def check_sizes(metrics: Sequence[str], sizes: Mapping[str, int]) -> None:

@@ -80,6 +80,7 @@ def report(b: Backends, request_id: str) -> Report:
         unjudged=after.unjudged,
         attempts=after.attempts,
         cpu_seconds=after.cpu_seconds,
+        controls=after.controls,
     )
 
 

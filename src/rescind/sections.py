@@ -10,17 +10,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from rescind.core.control import warning
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import SENSES, Certified, Empirical, Exact, Guarantee
 from rescind.core.plan import Plan
 from rescind.core.report import Moment, Report
+from rescind.core.request import GOALS as GOALS
 from rescind.core.request import Request
 from rescind.drawing import number
-from rescind.judged_tables import VERDICTS, attempt_table, concept_table, gap_table
+from rescind.judged_tables import (
+    VERDICTS,
+    attempt_table,
+    concept_table,
+    control_table,
+    gap_table,
+)
 from rescind.picture import Bars, Intervals, Lines, Stages, Table, shown, words
 
 VERIFY = "rescind certificate verify certificate.json --key signer.pem"
-GOALS = {"influence": "remove the influence of the records", "concept": "remove a concept"}
 BESIDE = {
     "influence": "Beside retrained models",
     "concept": "The concept, beside the original model",
@@ -294,7 +301,9 @@ def _judged(report: Report) -> list[Block]:
             ("Seeds of the unlearned model", number(found.seeds)),
             ("Retrained models that the same rules reject", rejected),
         ]
-        blocks = [Facts(rows), gap_table(found)]
+        passed = warning(report.controls)
+        blocks = [Facts(rows), *([Notice(passed)] if passed else []), gap_table(found)]
+        blocks += [control_table(found, report.controls)] if report.controls else []
     attempts = [attempt_table(report.attempts)] if report.attempts else []
     return [goal, *blocks, *_costs(report), *attempts]
 

@@ -257,6 +257,7 @@ def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
         after,
         judgement=answer.judgement,
         unjudged=answer.unjudged,
+        controls=answer.controls,
         cpu_seconds=answer.cpu_seconds,
     )
     told = dict[str, str]()

@@ -85,7 +85,7 @@ def test_auto_is_a_method_like_others_and_its_attempts_are_shown(trained: Place)
     assert "Tried: finetune (defaults, first, seeds [0, 1]): not admissible." in done
     assert "Claim: exact (retrain)." in done
     said = ok("evaluate", request, *trained.at)
-    assert "goal: influence" in said
+    assert "Goal: remove the influence of the records." in said
     assert "Not judged: the claim is exact" in said
     for told in ("finetune", "not_admissible", "retrain", "one retraining", "test_accuracy"):
         assert told in said

@@ -177,8 +177,8 @@ def test_json_keeps_questions_off_standard_output(fresh: Place) -> None:
 
 def test_list_and_show(done: Place) -> None:
     listed = ok("request", "list", *done.at).splitlines()
-    assert listed[0].split() == ["id", "status", "records", "received", "due", "withdrawn"]
-    assert listed[2].split()[:3] == [done.request, "closed", "2"]
+    assert listed[0].split()[:4] == ["id", "status", "goal", "records"]
+    assert listed[2].split()[:4] == [done.request, "closed", "influence", "2"]
     assert parsed("request", "list", *done.at)["requests"][0]["id"] == done.request
     shown = ok("request", "show", done.request, *done.at)
     assert f"Request {done.request} is closed." in shown

@@ -213,7 +213,7 @@ def at_step_five(monkeypatch: pytest.MonkeyPatch, look: Callable[..., None]) -> 
 
     def judged(b: Any, request: Any, run: Any, candidates: Any, models: Any, *rest: Any) -> Any:
         found = real(b, request, run, candidates, models, *rest)
-        look(b, request, run, candidates[0], models.models, found)
+        look(b, request, run, candidates[0], models.models, found.judgement)
         return found
 
     monkeypatch.setattr(judging, "judged", judged)

@@ -15,7 +15,7 @@ from rescind.cli.opening import rows_in
 from rescind.cli.options import Policy
 from rescind.cli.output import counted, one_line, table
 from rescind.core.errors import BadData, BadParameter, MissingSource, Refused
-from rescind.core.request import RESTORED
+from rescind.core.request import GOALS, RESTORED
 
 if TYPE_CHECKING:
     from rescind.core.dataset import Record
@@ -158,8 +158,9 @@ def first_words(row: Mapping[str, Any]) -> str:
 
 
 def draft_lines(draft: Draft) -> Iterator[str]:
-    """The records in question, then the duplicates that would stay."""
+    """The goal and the records in question, then the duplicates that would stay."""
     aim = draft.target
+    yield f"Goal: {GOALS[draft.ask.goal]}."
     yield f"To forget: {sizes(aim)}."
     if draft.already:
         yield f"Another part was forgotten already{_by(_earlier(draft))}."
@@ -237,6 +238,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def draft_plain(draft: Draft) -> dict[str, Any]:
     """The draft as JSON has it: keys and first words, never whole rows."""
     return {
+        "goal": draft.ask.goal,
         "target": draft.target,
         "records": [{"key": r.key, "first_words": first_words(r.row)} for r in draft.shown],
         "near": draft.near,

@@ -33,6 +33,7 @@ from rescind.cli.options import (
 from rescind.cli.output import counted, emit, table
 from rescind.core.canonical import plain
 from rescind.core.errors import Refused
+from rescind.core.request import GOALS
 
 if TYPE_CHECKING:
     from rescind.core.plan import Plan
@@ -124,9 +125,17 @@ def plan(
 def list_requests(workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
     """List all requests, oldest first."""
     found = opened(workspace).requests()
-    head = ["id", "status", "records", "received", "due", "withdrawn"]
+    head = ["id", "status", "goal", "records", "received", "due", "withdrawn"]
     rows = [
-        (r.id, r.status, r.target.records, r.received_at[:19], r.due_at[:10], r.withdrawn_at)
+        (
+            r.id,
+            r.status,
+            r.goal,
+            r.target.records,
+            r.received_at[:19],
+            r.due_at[:10],
+            r.withdrawn_at,
+        )
         for r in found
     ]
     emit(as_json, {"requests": [request_plain(r) for r in found]}, lambda: table(head, rows))
@@ -223,6 +232,7 @@ def _report_lines(report: Report) -> Iterator[str]:
     yield f"Request {request.id} is {request.status}." + (
         f" Reason: {request.reason}." if request.reason else ""
     )
+    yield f"Goal: {GOALS[request.goal]}."
     yield f"Basis: {request.basis}. Received {request.received_at}, due {request.due_at}."
     yield f"Target: {aim.kind}, {asking.sizes(aim)}."
     if request.milliseconds_to_withdraw is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rescind.core.control import Control
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof, Unmeasured
 from rescind.core.guarantee import Guarantee
 from rescind.core.judgement import Attempt, Judgement
@@ -16,7 +17,7 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:rescind:deletion-certificate:1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 # younger than the first certificates: written only where they say something, absent in old ones
-ADDED = ("judgement", "unjudged", "attempts")
+ADDED = ("judgement", "unjudged", "attempts", "controls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Statement:
     the unlearned model has no measurement, where it has none. ``ledger_head`` and ``ledger_seq``
     name the last entry before signing, so that erasure provably came before it. ``judgement`` is
     the comparison with retrained models, else ``unjudged`` says why there is none; ``attempts`` are
-    the methods that were tried.
+    the methods that were tried, and ``controls`` were judged by the same rule as the model.
     """
 
     request: str
@@ -59,6 +60,7 @@ class Statement:
     judgement: Judgement | None = None
     unjudged: str = ""
     attempts: tuple[Attempt, ...] = ()
+    controls: tuple[Control, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

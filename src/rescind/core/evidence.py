@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rescind.core.control import Control
 from rescind.core.guarantee import Sense
 from rescind.core.judgement import Attempt, Judgement
 from rescind.core.request import Goal
@@ -36,6 +37,7 @@ class Evaluation:
     ``unmeasured`` says why there are none, and "no" where there are some. ``judgement`` compares
     with retrained models; without it ``unjudged`` says which question is open. ``attempts`` are all
     that ``Auto`` tried. ``cpu_seconds`` are processor seconds by what they were spent on.
+    ``controls`` were judged by the same rule as the version.
     """
 
     version: str
@@ -46,6 +48,7 @@ class Evaluation:
     unjudged: str = ""
     attempts: tuple[Attempt, ...] = ()
     cpu_seconds: Mapping[str, Any] = field(default_factory=dict)
+    controls: tuple[Control, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

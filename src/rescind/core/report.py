@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rescind.core.control import Control
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof, Unmeasured
 from rescind.core.guarantee import Guarantee
 from rescind.core.judgement import Attempt, Judgement
@@ -57,3 +58,4 @@ class Report:
     unjudged: str = ""
     attempts: tuple[Attempt, ...] = ()
     cpu_seconds: Mapping[str, Any] = field(default_factory=dict)
+    controls: tuple[Control, ...] = ()

@@ -21,6 +21,10 @@ Status = Literal[
     "failed",
 ]
 Goal = Literal["influence", "concept"]
+GOALS: dict[Goal, str] = {
+    "influence": "remove the influence of the records",
+    "concept": "remove a concept",
+}
 
 # failed and held are left for the status the request had, so that a retry goes on from that step
 ALLOWED: dict[str, frozenset[str]] = {

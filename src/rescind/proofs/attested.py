@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rescind.core.certificate import Statement
+from rescind.core.control import CONTROLS, Control, warning
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import SENSES, Certified, Exact, Guarantee
 from rescind.core.judgement import Attempt, Gap, Judgement
@@ -35,6 +36,8 @@ def attested_by_signer(said: Statement) -> tuple[str, ...]:
         _erasure(said.erasure),
         *(_measurement(one) for one in said.measurements),
         *_judged(said.judgement, said.unjudged),
+        *(_control(one) for one in said.controls),
+        *filter(None, [warning(said.controls)]),
         *(_attempt(one) for one in said.attempts),
     ]
     return tuple(readable(line) for line in lines)
@@ -113,6 +116,13 @@ def _gap(one: Gap) -> str:
         f"Gap to retrained: {one.metric} {one.gap:+.4g}, 95 % interval {low:.4g} to {high:.4g},"
         f" spread of retrained {one.natural_spread:.4g}, margin {one.margin:g}{power}."
     )
+
+
+def _control(one: Control) -> str:
+    style = ".4g" if one.kind == "retrained" else "+.4g"  # a mean size has no sign
+    gaps = ", ".join(f"{gap.metric} {gap.gap:{style}}" for gap in one.gaps)
+    told = one.because or f"gaps to retrained: {gaps}."
+    return f"Control, {CONTROLS[one.kind]}: {one.verdict.replace('_', ' ')}; {told}"
 
 
 def _attempt(one: Attempt) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from rescind.core.canonical import Json, build, plain
 from rescind.core.certificate import ADDED, PREDICATE_TYPE, STATEMENT_TYPE, Statement
+from rescind.core.control import Control, ControlGap
 from rescind.core.errors import BadParameter, VerificationFailed
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import Certified, Empirical, Exact
@@ -68,8 +69,8 @@ def read_statement(payload: bytes) -> Statement:
 
     Fields that this version does not know are passed over, as in-toto asks of readers, except in
     the guarantee, where an unread word could take back the claim. Every known field must be there,
-    those with defaults too: an absent ``left`` must not read as nothing left. Only the judgement
-    and the attempts, which older certificates lack, may be absent: that reads as not judged.
+    those with defaults too: an absent ``left`` must not read as nothing left. Only judgement,
+    attempts and controls, which older certificates lack, may be absent: that reads as not judged.
 
     Raises:
         VerificationFailed: it is no deletion certificate, or a field is missing or malformed.
@@ -99,6 +100,7 @@ def _statement(predicate: object) -> Statement:
     data = _fields(Statement, predicate, ADDED)
     data["judgement"] = _judgement(data.get("judgement"))
     data["attempts"] = [_attempt(item) for item in _list(data.get("attempts", []), "attempts")]
+    data["controls"] = [_control(item) for item in _list(data.get("controls", []), "controls")]
     data.setdefault("unjudged", "")
     data["guarantee"] = _claim(data["guarantee"])
     data["measurements"] = [
@@ -129,6 +131,11 @@ def _judgement(value: object) -> dict[str, Any] | None:
         return None
     found = _fields(Judgement, value)
     return found | {"gaps": [_fields(Gap, gap) for gap in _list(found["gaps"], "gaps")]}
+
+
+def _control(value: object) -> dict[str, Any]:
+    found = _fields(Control, value)
+    return found | {"gaps": [_fields(ControlGap, gap) for gap in _list(found["gaps"], "gaps")]}
 
 
 def _attempt(value: object) -> dict[str, Any]:
