@@ -17,6 +17,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from rescind.sections import GOALS
+
 HERE = Path(__file__).parent
 COLOURS = {
     "admissible": "tab:green",
@@ -32,6 +34,11 @@ def worst(line: dict[str, Any], margins: list[dict[str, Any]], role: str) -> flo
     widths = {m["metric"]: m["width"] for m in margins if m["role"] == role}
     counts = [n for n in widths if n in line["gaps"] and line["gaps"][n]["counts"]]
     return max((abs(line["gaps"][n]["gap"]) / widths[n] for n in counts), default=0.0)
+
+
+def title(part: dict[str, Any]) -> str:
+    """Model, forget set, and which question was asked."""
+    return f"{part['model']}, {part['forget_set']}\ngoal: {GOALS[part['goal']]}"
 
 
 def panel(axes: Any, part: dict[str, Any]) -> None:
@@ -50,7 +57,7 @@ def panel(axes: Any, part: dict[str, Any]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("worst forgetting gap, in margins")
     axes.set_ylabel("worst utility gap, in margins")
-    axes.set_title(f"{part['model']}, {part['forget_set']}")
+    axes.set_title(title(part))
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
