@@ -46,7 +46,9 @@ def save(
     Raises:
         BadParameter: ``edited`` did not come from ``load``.
         StaleVersion: a withdrawal has changed the cells meanwhile.
+        Diverged: a weight is no finite number.
     """
+    from rescind.training.descent import require_finite
     from rescind.training.determinism import environment
     from rescind.training.models import TrainedModel
     from rescind.training.snapshots import to_bytes
@@ -60,7 +62,9 @@ def save(
         )
     model = cast("TrainedModel", edited)
     blocks = (0,) if isinstance(model, WholeModel) else _blocks(part)
-    data = to_bytes(model.state(blocks))
+    weights = model.state(blocks)
+    require_finite(weights)
+    data = to_bytes(weights)
     found = hashlib.sha256(data).hexdigest()
     labels = frozenset(label(c, generations.get(c, 0)) for c in part.cells)
     held = [e for e in state.allowed(b) if e.cell in part.cells]

@@ -3,12 +3,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from cloud_setting import cloud_bench, cloud_setting
 
-from rescind.benchmarks import models, part
+from rescind.benchmarks import models, part, subjects
+from rescind.benchmarks.class_measures import transfer
 from rescind.benchmarks.part import run_part
+from rescind.benchmarks.readings import Look
 from rescind.benchmarks.result import Line, Part
 from rescind.benchmarks.subjects import (
     ANEW_LINE,
@@ -17,8 +21,9 @@ from rescind.benchmarks.subjects import (
     PLANTED_LINE,
     RANDOM_LINE,
 )
-from rescind.core.errors import BadParameter
+from rescind.core.errors import BadParameter, StorageFailed
 from rescind.core.judgement import Gap
+from rescind.metrics.features import PENULTIMATE
 from rescind.training import plain
 
 SETTING = cloud_setting()
@@ -164,3 +169,59 @@ def test_deep_measures_stand_beside_those_of_retrained_models(folder: Path) -> N
     before = shown["relearning: score before"]
     assert before.value > 0.9 and before.retrained < 0.1
     assert "linear probe left or right" in shown and "half-width of CKA's interval" in shown
+
+
+def test_a_method_whose_models_cannot_be_measured_costs_its_own_row_only(
+    tmp_path: Path, red: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One seed gives logits that are no numbers; weights were finite, the sum in a layer is not."""
+    made = subjects.subjects
+
+    def broken(*given: Any) -> Any:
+        found, refused = made(*given)
+        module = found["finetune"].models[1].model.module
+        last = [m for m in module.modules() if isinstance(m, torch.nn.Linear)][-1]
+        with torch.no_grad():
+            last.weight.fill_(3e38)
+        return found, refused
+
+    monkeypatch.setattr(part, "subjects", broken)
+    found = run_part(cloud_bench(tmp_path, SETTING), SETTING.forget_sets[0])
+    assert line(found, "finetune").judgement is None
+    assert "cannot be measured" in line(found, "finetune").refused
+    assert gap(line(found, "eu_k"), "test accuracy") == gap(line(red, "eu_k"), "test accuracy")
+
+
+def test_a_full_disk_is_no_refusal_of_a_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = cloud_bench(tmp_path, SETTING)
+    assert bench.searched.cpu_seconds > 0
+
+    def full(*_: object) -> None:
+        raise StorageFailed("The disk is full.")
+
+    monkeypatch.setattr(models, "_edit", full)
+    with pytest.raises(StorageFailed):
+        run_part(bench, SETTING.forget_sets[0])
+
+
+def test_what_was_there_already_counts_what_it_took(red: Part, folder: Path) -> None:
+    again = run_part(cloud_bench(folder, SETTING), SETTING.forget_sets[0])
+    assert again.search_cpu_seconds == red.search_cpu_seconds > 0
+    assert again.cpu_seconds > 11 * red.retraining.cpu_seconds  # 8 references, 3 anew
+
+
+def test_features_that_are_all_zero_are_guessed() -> None:
+    features, labels = torch.randn(40, 4), torch.arange(40) % 2
+    features[labels == 0, 0] += 50.0
+    features[labels == 1, 1] += 50.0
+
+    def share(kept: torch.Tensor) -> float:
+        return transfer(Look({"downstream": labels}, {PENULTIMATE: kept}))
+
+    lost = features.clone()
+    lost[0] = 0.0  # one of eight queries
+    assert share(features) == 1.0
+    assert share(lost) == pytest.approx(7 / 8 + 1 / 16)
+    assert share(torch.zeros(40, 4)) == 0.5

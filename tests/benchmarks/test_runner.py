@@ -4,17 +4,22 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cloud_setting import cloud_bench, cloud_setting
 
 from rescind import tuned
 from rescind.benchmarks import runner
+from rescind.benchmarks.models import Models
 from rescind.benchmarks.runner import Options, part_names, run
 from rescind.benchmarks.sequence import points
 from rescind.benchmarks.setting import Setting
 from rescind.benchmarks.stored import from_json
-from rescind.core.errors import BadParameter, UnknownPlugin
+from rescind.benchmarks.subjects import ANEW_LINE, ORIGINAL_LINE
+from rescind.core.errors import BadParameter, Diverged, UnknownPlugin
+from rescind.core.protocols import Unlearner
+from rescind.methods.finetune import FineTune
 
 PARTS = ("mlp/class red", "mlp/sequence")
 
@@ -59,7 +64,8 @@ def test_requests_follow_one_another_and_drift_is_told(path: Path) -> None:
     found = from_json(path.read_bytes()).sequence
     assert {p.requests for p in found} == {1, 3}
     assert {p.forgotten for p in found} == {8, 24}
-    assert {p.method for p in found} == {"finetune", "eu_k"}
+    controls = {ORIGINAL_LINE, ANEW_LINE}
+    assert {p.method for p in found} == {"finetune", "eu_k", *controls}
 
 
 def test_another_part_joins_what_is_there(path: Path, folder: Path, name: str) -> None:
@@ -114,8 +120,29 @@ def test_a_benchmark_without_a_random_set_has_no_sequence(tmp_path: Path) -> Non
 
 def test_the_requests_of_a_sequence_are_the_forget_set_once(tmp_path: Path) -> None:
     setting = cloud_setting(decides=False, methods=("finetune",))
-    found = points(cloud_bench(tmp_path, setting), setting.forget_sets[1])
+    found, stopped = points(cloud_bench(tmp_path, setting), setting.forget_sets[1])
     assert max(p.forgotten for p in found) == len(setting.forget_sets[1].records)
+    assert stopped == ()
+
+
+def test_a_sequence_that_cannot_go_on_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = cloud_setting(decides=False, methods=("finetune", "eu_k"))
+    bench = cloud_bench(tmp_path, setting)
+    edited, asked = Models.edited, []
+
+    def diverges(models: Models, method: Unlearner, *given: Any) -> Any:
+        asked.append(method)
+        if isinstance(method, FineTune) and len(asked) > 4:
+            raise Diverged("Step 2 gave no number.")
+        return edited(models, method, *given)
+
+    assert bench.searched.found
+    monkeypatch.setattr(Models, "edited", diverges)
+    found, stopped = points(bench, setting.forget_sets[1])
+    assert stopped == ("Requests in a row, mlp: finetune stopped: Step 2 gave no number.",)
+    assert {p.method for p in found} == {"eu_k", ORIGINAL_LINE, ANEW_LINE}
 
 
 def test_a_part_that_another_process_wrote_meanwhile_is_kept(

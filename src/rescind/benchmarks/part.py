@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from rescind.benchmarks.across import TOO_FEW, add_klom, add_zrf, classifies, enough
 from rescind.benchmarks.class_measures import FEWEST
@@ -16,8 +17,11 @@ from rescind.benchmarks.sets import Sets, sets_of
 from rescind.benchmarks.setting import REFERENCES, SHOWN, ForgetSet
 from rescind.benchmarks.subjects import ANEW_LINE, RANDOM_LINE, Bench, Subject, mean_cost, subjects
 from rescind.benchmarks.tuning import SEEDS
+from rescind.core.errors import BadData
 from rescind.metrics.features import PENULTIMATE
 from rescind.search import apart
+
+Values = dict[str, list[float]]
 
 
 def run_part(bench: Bench, forget: ForgetSet) -> Part:
@@ -26,7 +30,7 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
     Raises:
         BadParameter: a seed that was searched on would be reported.
     """
-    started, setting = time.process_time(), bench.setting
+    setting = bench.setting
     halves = Halves.of(setting.train, forget.records)
     count = REFERENCES if forget.decides else SHOWN
     apart(SEEDS, [*range(setting.seeds), *range(RETRAINED, RETRAINED + count)])
@@ -36,20 +40,22 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
     sets = sets_of(task, setting, forget, halves.retain.records, setting.test)
     reading = time.process_time()
     references = [sets.looks(made.model, profile=True) for made in retrained]
-    looked = {name: _looked(bench, sets, name, s) for name, s in rows.items()}
-    values = {name: columns(sets.measures, looks, references) for name, looks in looked.items()}
+    looked, values, broken = _measured(bench, sets, rows, references)
+    rows = {name: subject for name, subject in rows.items() if name in looked}
     against = columns(sets.measures, references, references)
-    passes = count + sum(len(looks) for looks in looked.values())
-    per_model = (time.process_time() - reading) / passes
+    spent = time.process_time() - reading
     retraining = mean_cost([made.cost for made in retrained])
     add_zrf(values, against, looked, references, looked[RANDOM_LINE][0])
     add_klom(values, against, looked, references, ANEW_LINE)
+    deep_notes = _deepen(sets, rows, looked, values, references) if bench.deep else []
     if bench.deep:
-        for name, looks in looked.items():
-            values[name] |= deep_columns(sets, rows[name].models, looks, references)
         against |= deep_columns(sets, retrained, references, references)
     table = Table(setting, forget, sets, references, against, retraining, looked, values)
-    lines = table.lines(rows, refused)
+    reading = time.process_time()
+    lines = table.lines(rows, refused | broken)
+    spent += time.process_time() - reading
+    passes = count + sum(len(looks) for looks in looked.values())
+    made = [*retrained, *(each for subject in rows.values() for each in subject.models)]
     return Part(
         benchmark=setting.name,
         model=bench.name,
@@ -63,13 +69,14 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
         references=count,
         seeds=setting.seeds,
         margins=table.margins,
-        notes=tuple(_notes(table)),
+        notes=(*_notes(table), *deep_notes),
         classes=forget.classes,
         lines=lines,
         retraining=retraining,
-        metrics_share=per_model / retraining.cpu_seconds,
+        metrics_share=spent / passes / retraining.cpu_seconds,
         floor=_floor(references[0]),
-        cpu_seconds=time.process_time() - started,
+        cpu_seconds=spent + sum(each.cost.cpu_seconds for each in made),
+        search_cpu_seconds=bench.searched.cpu_seconds,
     )
 
 
@@ -85,6 +92,52 @@ def _notes(table: Table) -> Iterator[str]:
     anew, references = table.looked[ANEW_LINE], table.references
     if classifies(references[0]) and not enough(anew, references):
         yield TOO_FEW
+
+
+def _measured(
+    bench: Bench, sets: Sets, rows: Mapping[str, Subject], references: Sequence[Looks]
+) -> tuple[dict[str, list[Looks]], dict[str, Values], dict[str, str]]:
+    """What each row's models give and what is read from it.
+
+    A method whose model cannot be measured, as one with logits that are no numbers, is told among
+    the refused ones; it must not cost the table its other rows. Controls have to be measured.
+    """
+    looked, values, broken = {}, {}, {}
+    for name, subject in rows.items():
+        try:
+            looks = _looked(bench, sets, name, subject)
+            values[name] = _finite(columns(sets.measures, looks, references))
+        except BadData as error:
+            if subject.control:
+                raise
+            broken[name] = f"Its models cannot be measured: {error.what}"
+            continue
+        looked[name] = looks
+    return looked, values, broken
+
+
+def _deepen(
+    sets: Sets,
+    rows: Mapping[str, Subject],
+    looked: Mapping[str, Sequence[Looks]],
+    values: Mapping[str, Values],
+    references: Sequence[Looks],
+) -> list[str]:
+    """Add the deep measures to each row's values, and say whose could not be measured."""
+    notes = []
+    for name, looks in looked.items():
+        try:
+            values[name].update(deep_columns(sets, rows[name].models, looks, references))
+        except BadData as error:
+            notes.append(f"Deep measures of {name} are missing: {error.what}")
+    return notes
+
+
+def _finite(found: Values) -> Values:
+    bad = [name for name, each in found.items() if not all(map(math.isfinite, each))]
+    if bad:
+        raise BadData(f"{', '.join(bad)} of a model is no finite number.")
+    return found
 
 
 def _looked(bench: Bench, sets: Sets, name: str, subject: Subject) -> list[Looks]:

@@ -116,7 +116,8 @@ def _computed(
         yield replace(bare, rankings=found, not_applicable=why)
         for each in names:
             if each == SEQUENCE:
-                yield replace(bare, sequence=points(bench, _in_sequence(setting)[0]))
+                told, stopped = points(bench, _in_sequence(setting)[0])
+                yield replace(bare, sequence=told, not_applicable=stopped)
             else:
                 forget = next(f for f in setting.forget_sets if f.name == each)
                 yield replace(bare, parts=(run_part(bench, forget),))
@@ -125,7 +126,7 @@ def _computed(
 
 def _keep_searches(bench: Bench, path: Path) -> None:
     """The searches of one model, as ``Auto`` reads them: {method: search}."""
-    found = {name: plain(search) for name, search in bench.searched[0].items()}
+    found = {name: plain(search) for name, search in bench.searched.found.items()}
     write_durably(path, json.dumps(found, indent=1, sort_keys=True).encode() + b"\n")
 
 

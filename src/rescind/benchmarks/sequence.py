@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 from rescind import methods_of
 from rescind.benchmarks.cells import Made
-from rescind.benchmarks.models import Halves, with_seed
+from rescind.benchmarks.models import ANEW, Halves, with_seed
 from rescind.benchmarks.readings import Looks, columns
 from rescind.benchmarks.result import Point
 from rescind.benchmarks.sets import Sets, sets_of
 from rescind.benchmarks.setting import REFERENCES, SHOWN, ForgetSet
-from rescind.benchmarks.subjects import Bench
+from rescind.benchmarks.subjects import ANEW_LINE, ORIGINAL_LINE, Bench
 from rescind.core.dataset import Record
 from rescind.core.errors import RescindError
 from rescind.core.protocols import Unlearner
 from rescind.core.search import Search
 from rescind.metrics.drift import Drift, drift, retraining_due
+from rescind.search import OUTSIDE
 
 METHODS = 3  # those that a search brought nearest to retrained models
 AFTER = 400  # seeds of models retrained after some requests begin here
@@ -34,21 +35,46 @@ class Stop:
     retrained: Sequence[Looks]
 
 
-def points(bench: Bench, forget: ForgetSet) -> tuple[Point, ...]:
+def points(bench: Bench, forget: ForgetSet) -> tuple[tuple[Point, ...], tuple[str, ...]]:
     """The forget set in as many requests as the setting's longest sequence, by a few methods.
 
-    Eight retrained models at each stop where the forget set decides, else three: for display.
+    Eight retrained models at each stop where the forget set decides, else three: for display. The
+    original and models retrained with other seeds stand beside the methods.
+
+    Returns:
+        The points, and what could not go on to the end, in words.
     """
     chunks = _chunks(forget.records, max(bench.setting.sequence))
     stops = [_stop(bench, forget, chunks[:n]) for n in bench.setting.sequence]
-    found: list[Point] = []
-    for name, search in _nearest(bench.searched[0]):
+    found, stopped = _controls(bench, stops), []
+    for name, search in _nearest(bench.searched.found):
         method = methods_of.make(name, search.chosen)
         try:
-            found += _of(bench, name, method, chunks, stops)
-        except RescindError:
-            continue  # it diverged on the way; the part's table says what it refuses
-    return tuple(found)
+            found += _told(bench, name, _through(bench, name, method, chunks, stops), stops)
+        except OUTSIDE:
+            raise
+        except RescindError as error:
+            stopped.append(f"Requests in a row, {bench.name}: {name} stopped: {error.what}")
+    return tuple(found), tuple(stopped)
+
+
+def _controls(bench: Bench, stops: Sequence[Stop]) -> list[Point]:
+    """The original, which no request changes, and models retrained with seeds of their own."""
+    original = {s.requests: _seen(bench.originals, s) for s in stops}
+    anew = {s.requests: _seen(_anew(bench, s), s) for s in stops}
+    both = ((ORIGINAL_LINE, original), (ANEW_LINE, anew))
+    return [point for name, values in both for point in _told(bench, name, values, stops)]
+
+
+def _anew(bench: Bench, stop: Stop) -> list[Made]:
+    retain = Halves.of(bench.setting.train, stop.forgotten.records).retain
+    what = f"retrained anew after {stop.requests} requests"
+    return bench.train(retain, ANEW, bench.setting.seeds, what)
+
+
+def _seen(models: Sequence[Made], stop: Stop) -> Columns:
+    looks = [stop.sets.looks(made.model) for made in models]
+    return columns(stop.sets.measures, looks, stop.retrained)
 
 
 def _nearest(searched: Mapping[str, Search]) -> list[tuple[str, Search]]:
@@ -65,7 +91,8 @@ def _chunks(records: Sequence[Record], count: int) -> list[list[Record]]:
 def _stop(bench: Bench, forget: ForgetSet, chunks: Sequence[Sequence[Record]]) -> Stop:
     """Models retrained without all of these requests, and what they are looked at on."""
     setting, gone = bench.setting, tuple(r for chunk in chunks for r in chunk)
-    forgotten = ForgetSet(f"{len(chunks)} requests", forget.kind, gone, forget.classes)
+    name = f"{len(chunks)} requests"
+    forgotten = ForgetSet(name, forget.kind, gone, forget.classes, forget.decides)
     retain = Halves.of(setting.train, gone).retain
     count = REFERENCES if forget.decides else SHOWN
     retrained = bench.train(retain, AFTER, count, f"retrained after {len(chunks)} requests")
@@ -73,15 +100,15 @@ def _stop(bench: Bench, forget: ForgetSet, chunks: Sequence[Sequence[Record]]) -
     return Stop(len(chunks), forgotten, sets, [sets.looks(made.model) for made in retrained])
 
 
-def _of(
+def _through(
     bench: Bench,
     name: str,
     method: Unlearner,
     chunks: Sequence[Sequence[Record]],
     stops: Sequence[Stop],
-) -> list[Point]:
+) -> dict[int, Columns]:
     """One method through all requests, measured at the stops, one run a seed."""
-    models, candidate = list(bench.originals), {}
+    models, found = list(bench.originals), dict[int, Columns]()
     left = list(bench.setting.train)
     at = {stop.requests: stop for stop in stops}
     for done, chunk in enumerate(chunks, 1):
@@ -90,12 +117,20 @@ def _of(
         models = [_step(bench, method, m, halves, s) for s, m in enumerate(models)]
         left = list(halves.retain)
         if done in at:
-            looks = [at[done].sets.looks(made.model) for made in models]
-            candidate[done] = columns(at[done].sets.measures, looks, at[done].retrained)
+            found[done] = _seen(models, at[done])
     bench.progress(f"{name}: requests", len(chunks), len(chunks))
+    return found
+
+
+def _told(
+    bench: Bench, name: str, candidate: Mapping[int, Columns], stops: Sequence[Stop]
+) -> list[Point]:
+    """The gaps at the stops, and from which of them on retraining is due."""
+    at, margins = {stop.requests: stop for stop in stops}, bench.setting.margins
     against = {n: columns(s.sets.measures, s.retrained, s.retrained) for n, s in at.items()}
-    drifts = drift(candidate, against, bench.setting.margins, display=True)
-    due = retraining_due(drifts, bench.setting.margins, display=True)
+    display = not all(stop.forgotten.decides for stop in stops)
+    drifts = drift(candidate, against, margins, display=display)
+    due = retraining_due(drifts, margins, display=display)
     return [_point(bench, name, each, at, due) for each in drifts]
 
 

@@ -13,12 +13,13 @@ from rescind.benchmarks.models import ANEW, ORIGINAL, RANDOM, Halves, Models, wi
 from rescind.benchmarks.planted import planted
 from rescind.benchmarks.readings import Batch
 from rescind.benchmarks.setting import ForgetSet, Setting
-from rescind.benchmarks.tuning import searches
+from rescind.benchmarks.tuning import Searched, searches
 from rescind.core.errors import RescindError
 from rescind.core.protocols import Progress
 from rescind.core.search import Search
 from rescind.methods.eu_k import EUk
 from rescind.metrics.scores import Cost
+from rescind.search import OUTSIDE
 
 ORIGINAL_LINE, RANDOM_LINE = "original (no-op)", "random weights"
 LAST_LINE, PLANTED_LINE = "last layer only", "planted: retrained head"
@@ -48,7 +49,7 @@ class Bench:
     deep: bool = False
 
     @cached_property
-    def searched(self) -> tuple[dict[str, Search], dict[str, str]]:
+    def searched(self) -> Searched:
         """Parameters by method, found once for all forget sets."""
         return searches(self.setting, self.models, self.progress)
 
@@ -71,8 +72,8 @@ def subjects(
     bench: Bench, forget: ForgetSet, halves: Halves
 ) -> tuple[dict[str, Subject], dict[str, str]]:
     """All rows: the methods with their searched parameters, and the controls."""
-    found, (searched, refused) = _controls(bench, forget, halves), bench.searched
-    refused = dict(refused)
+    found, searched = _controls(bench, forget, halves), bench.searched.found
+    refused = dict(bench.searched.refused)
     for done, (name, search) in enumerate(searched.items()):
         bench.progress(f"{forget.name}: methods", done, len(searched))
         method = methods_of.make(name, search.chosen)
@@ -81,6 +82,8 @@ def subjects(
                 bench.models.edited(with_seed(method, seed), original, halves)
                 for seed, original in enumerate(bench.originals)
             ]
+        except OUTSIDE:
+            raise  # a full disk says nothing about a method
         except RescindError as error:
             refused[name] = f"{type(error).__name__}: {error.what}"
             continue

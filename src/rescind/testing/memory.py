@@ -68,8 +68,16 @@ class MemoryModel:
         return found
 
     def save(self, part: Snapshot, edited: Editable) -> Snapshot:
-        """Keep the edited copy as ``edited``."""
-        self.edited = cast("TrainedModel", edited)
+        """Keep the edited copy as ``edited``.
+
+        Raises:
+            Diverged: a weight is no finite number.
+        """
+        from rescind.training.descent import require_finite
+
+        model = cast("TrainedModel", edited)
+        require_finite(model.state(model.adapted))
+        self.edited = model
         return replace(part, name="memory/edited")
 
 

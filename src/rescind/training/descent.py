@@ -118,6 +118,22 @@ def _check_finite(loss: Tensor, trained: Sequence[nn.Parameter], step: int) -> N
         )
 
 
+def require_finite(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no finite numbers: a last step can give them after its gradient was
+    looked at, and a method of somebody else's may not look.
+
+    Raises:
+        Diverged: some are not; their tensor is named.
+    """
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise Diverged(
+                f"After the edit {name} holds values that are no finite numbers.",
+                "The edited weights are thrown away; the model that was served before serves on.",
+                "Use a smaller lr, fewer epochs, or another method.",
+            )
+
+
 def renew_statistics(model: Editable, retain: Mapping[str, Tensor], size: int = 256) -> None:
     """Running means and variances anew from the retain set: the old ones hold the forget set too.
 
