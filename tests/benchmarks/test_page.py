@@ -15,12 +15,14 @@ import made_up
 import pytest
 
 from fixtures_report import Page
+from rescind.benchmarks.depth import depths
+from rescind.benchmarks.details import details
 from rescind.benchmarks.order import distance, ordered, verdict, worst
 from rescind.benchmarks.page import summary, to_html
 from rescind.benchmarks.panels import drifts, layer_names, profiles
 from rescind.benchmarks.plots import Bent, costs, dots, ends, gaps, labels, overlap
 from rescind.benchmarks.result import Line, Part, Result
-from rescind.benchmarks.stored import to_json
+from rescind.benchmarks.stored import rounded, to_json
 from rescind.core.errors import BadData
 
 HOSTILE = '<script>alert("x")</script> & ]]> </style>'
@@ -165,6 +167,112 @@ def test_facts_of_a_part_are_told() -> None:
         "Not yet: the Fisher matrix is too large here.",
     ):
         assert said in text
+
+
+def test_margins_are_not_said_to_be_older_than_every_run() -> None:
+    text = page().find("main")[0]["text"]
+    assert "before anything was run" not in text
+    assert "Margins stand in the recipe." in text
+    assert "runs had been made under older margins" in text
+
+
+def test_what_a_shallow_edit_passes_stands_beside_the_floor_of_cka() -> None:
+    for number, part in enumerate(made_up.result().parts, 1):
+        (found,) = depths(part)
+        terms = [e["text"] for e in page().inside(section(page(), number), "dt")]
+        assert terms[terms.index(f"Shallow edit: {found.name}") - 1].startswith("CKA of unrelated")
+        assert found.told in section(page(), number)["text"]
+    assert "features have no power on this forget set" in section(page(), 2)["text"]
+
+
+def test_the_time_of_a_search_is_told_where_it_is_known() -> None:
+    assert "search for parameters, shared" not in section(page(), 1)["text"]
+    searched = replace(made_up.part(), search_cpu_seconds=7200.0)
+    text = section(Page(to_html(only(searched))), 1)["text"]
+    assert "The search for parameters, shared by all parts of the model2 h of processor" in text
+
+
+INFLUENCE = "remove the influence of the records"
+
+
+def test_every_section_and_every_table_behind_it_names_its_goal() -> None:
+    at = page()
+    (table,) = at.find("table", **{"class": "overview"})
+    told = [at.inside(row, "td")[-1]["text"] for row in at.inside(table, "tr")[1:]]
+    assert told == [INFLUENCE] * 4
+    for number in range(1, 5):
+        behind = at.inside(section(at, number), "details")
+        captions = [at.inside(each, "caption")[0]["text"] for each in behind]
+        assert len(captions) == 7 and set(captions) == {f"Goal: {INFLUENCE}."}
+    (sequence,) = [e for e in at.find("section") if "Request after request" in e["text"]]
+    assert f"Goal: {INFLUENCE}. The gap to models retrained" in sequence["text"]
+    (numbers,) = at.inside(sequence, "table")
+    cells = [at.inside(row, "td")[-1]["text"] for row in at.inside(numbers, "tr")[1:]]
+    assert cells == [INFLUENCE] * len(made_up.sequence())
+    classes = Page(to_html(made_up.classes("resnet")))
+    (found,) = classes.find("section", id="by-class")
+    assert f"Goal: {INFLUENCE}." in found["text"]
+
+
+def test_the_goal_told_is_that_of_the_record() -> None:
+    part = replace(made_up.class_part("class bag", "class", 900, 1.0, True), goal="concept")
+    point = replace(made_up.sequence()[0], goal="concept")
+    at = Page(to_html(replace(only(part), sequence=(point,))))
+    (found,) = at.find("section", id="by-class")
+    (sequence,) = [e for e in at.find("section") if "Request after request" in e["text"]]
+    assert "Goal: remove a concept." in found["text"]
+    assert "Goal: remove a concept." in sequence["text"]
+    assert INFLUENCE not in at.find("body")[0]["text"]
+
+
+def behind(title: str, name: str) -> list[dict[str, str]]:
+    """The rows of a method in a table behind the first part, by column; equal heads are counted."""
+    (table,) = [t for told, t in details(rounded(made_up.result()).parts[0]) if told == title]
+    heads = [f"{h} {table.columns[: i + 1].count(h)}" for i, h in enumerate(table.columns)]
+    return [dict(zip(heads, row, strict=True)) for row in table.rows if row[0] == name]
+
+
+def test_what_decides_nothing_is_a_gap_with_an_interval_too() -> None:
+    found = {row["Measure 1"]: row for row in behind("Measures that decide nothing", "scrub")}
+    agreement = found["Agreement"]
+    assert agreement["Gap 1"] == "-0.0031"
+    assert agreement["95 % interval 1"] == "-0.0231 to +0.0169"
+    assert found["Klom"]["95 % interval 1"] == "none"
+    layer = behind("Layer profiles", "scrub")[1]
+    assert layer["Gap to ceiling 1"] == "-0.0062"
+    assert layer["95 % interval 1"] == "-0.0362 to +0.0238"
+
+
+def test_scores_and_damage_have_an_interval_over_seeds() -> None:
+    rows = behind("Scores and their parts", "scrub")
+    (seeds,) = [
+        r for r in rows if (r["Score 1"], r["Part 1"]) == ("H-LR", "mean of each seed's own")
+    ]
+    line = next(ln for ln in made_up.part().lines if ln.name == "scrub")
+    assert line.scores and line.scores.h_lr
+    mean, low, high = (f"{share * line.scores.h_lr:.4f}" for share in (0.9, 0.8, 0.95))
+    assert (seeds["Factor 1"], seeds["95 % interval 1"]) == (mean, f"{low} to {high}")
+    worst = behind("Who pays: accuracy by subgroup", "scrub")[-2]
+    change = next(c for c in line.damage["corrupted"].changes if c.of == "worst")
+    assert worst["Group 1"] == "Worst" and change.interval and change.beyond_interval
+    for column, expected in (("1", change.interval), ("3", change.beyond_interval)):
+        told = [float(n) for n in worst[f"95 % interval {column}"].split(" to ")]
+        assert told == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_cells_of_scores_and_of_the_worst_group_carry_their_intervals() -> None:
+    at = page()
+    rows = at.inside(at.inside(section(at, 1), "table")[1], "tr")
+    (row,) = [e for e in rows if e.get("data-row") == "scrub"]
+    (line,) = [ln for ln in stored()["parts"][0]["lines"] if ln["name"] == "scrub"]
+    for name, of in (("agl", "AGL"), ("agr", "AGR"), ("h-lr", "H-LR")):
+        (cell,) = [c for c in at.inside(row, "td") if f"data-{name}" in c]
+        found = [float(cell[f"data-{key}"]) for key in ("seeds", "low", "high")]
+        assert found == [line["seed_scores"][of]["value"], *line["seed_scores"][of]["interval"]]
+        assert f"seeds {found[1]:.3f} to {found[2]:.3f}" in cell["text"]
+    (cell,) = [c for c in at.inside(row, "td") if "data-beyond" in c]
+    changes = [c for c in line["damage"]["clean"]["changes"] if c["of"] == "worst"]
+    assert [float(cell["data-low"]), float(cell["data-high"])] == changes[0]["beyond_interval"]
 
 
 def test_a_concept_is_not_measured_against_retraining() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import made_up
 import pytest
 
+from rescind.benchmarks.page import summary, to_html
 from rescind.benchmarks.result import Result
 from rescind.benchmarks.stored import from_json, merge, rounded, to_json
 from rescind.core.errors import BadData
@@ -29,6 +31,31 @@ def test_records_in_mappings_come_back_as_records() -> None:
     assert line.damage["clean"].changes[0].beyond != 0
     assert line.search and line.search.trials[2].distance is None
     assert again.parts[0].floor.width == 512 and again.rankings[1].agreement is None
+
+
+def older(value: Any, at: str = "") -> Any:
+    """A stored result as it was written before these fields were there."""
+    if isinstance(value, list):
+        return [older(item, at) for item in value]
+    if not isinstance(value, dict):
+        return value
+    gone = {"seed_scores", "beyond_interval", "search_cpu_seconds"}
+    gone |= {"goal"} if at == "sequence" else set()
+    gone |= {"interval"} if at in ("shown", "layers") else set()
+    inside = {"shown", "layers", "sequence"}
+    return {k: older(v, k if k in inside else at) for k, v in value.items() if k not in gone}
+
+
+def test_a_result_that_was_stored_before_there_were_intervals_is_read_and_drawn() -> None:
+    data = json.dumps(older(json.loads(to_json(made_up.result())))).encode()
+    assert len(data) < len(to_json(made_up.result()))
+    again = from_json(data)
+    line = next(ln for ln in again.parts[0].lines if ln.name == "scrub")
+    assert line.shown["agreement"].interval is None and line.layers[0].interval is None
+    assert line.seed_scores == {} and line.damage["clean"].changes[0].beyond_interval is None
+    assert again.sequence[0].goal == "influence" and again.parts[0].search_cpu_seconds == 0.0
+    assert "scrub" in to_html(again) and "scrub" in summary(again)
+    assert merge([again, made_up.result()]).parts == made_up.result().parts
 
 
 def test_floats_have_six_digits_and_parameters_all_of_theirs() -> None:
