@@ -16,6 +16,8 @@ from rescind.methods.retrain import Retrain
 class Auto(OnePart):
     """Each method of ``methods``, the cheapest first, with ``seeds`` seeds; then retraining.
 
+    The default order is that of processor time in ``rescind bench fashion``, random tenth.
+
     A method that the margins of the recipe admit is run again with as many seeds never used before,
     and judged at level 0.05 / number of methods. If it is admitted again, the first of these fresh
     models serves; else the next method is tried. ``parameters`` is a JSON file of recorded searches
@@ -26,7 +28,13 @@ class Auto(OnePart):
     ``unlearn`` is what comes last.
     """
 
-    methods: tuple[str, ...] = ("delete", "finetune", "l1_sparse", "influence")
+    methods: tuple[str, ...] = (
+        "delete",
+        "influence",
+        "l1_sparse",
+        "gradient_difference",
+        "finetune",
+    )
     seeds: int = 3
     parameters: str = ""
 
