@@ -46,6 +46,12 @@ role = "utility"
 [source]
 key = "id"
 """
+NAMED = {
+    "original (no-op)": "not_admissible",
+    "random weights": "not_admissible",
+    "last layer only": "admissible",
+    "retrained against retrained": "admissible",
+}
 CENTRES = {"red": (2.0, 0.0), "green": (-1.0, 1.7), "blue": (-1.0, -1.7)}
 
 
@@ -103,6 +109,38 @@ def test_the_verdict_and_the_gaps_are_shown(trained: Place) -> None:
     assert "1 seeds beside 8 retrained models" in said
     [line] = [line for line in said.splitlines() if line.startswith("forget accuracy")]
     assert line.split()[2:5] == ["forgetting", "1.0000", "+1.0000"]
+
+
+def test_the_controls_are_shown_and_one_that_passes_warns(trained: Place) -> None:
+    """Red as a whole is forgotten by the last layer alone, as far as these two metrics tell."""
+    request = asked(trained)
+    ok("process", request, "--set", "lr=1e-6", "--yes", *trained.at)
+    said = ok("evaluate", request, *trained.at)
+    assert "Warning: A control passes (last layer only): the margins are too wide" in said
+    rows = {name: line for line in said.splitlines() for name in NAMED if line.startswith(name)}
+    verdicts = {name: line.removeprefix(name).split()[0] for name, line in rows.items()}
+    assert verdicts == NAMED
+    assert rows["original (no-op)"].split()[-3:] == ["+1.0000", "+0.0000", "="]
+    assert rows["retrained against retrained"].split()[-2:] == ["0.0000", "="]
+    found = parsed("evaluate", request, *trained.at)["controls"]
+    assert [c["kind"] for c in found] == ["original", "random_weights", "last_layer", "retrained"]
+    assert found[0]["gaps"][0] == {"metric": "forget accuracy", "gap": 1.0, "equivalent": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "goal"),
+    [
+        (("--key", "p0"), "remove the influence of the records"),
+        (("--concept", "red"), "remove a concept"),
+    ],
+)
+def test_the_goal_is_named_in_words(trained: Place, options: tuple[str, str], goal: str) -> None:
+    added = parsed("request", "add", *options, "--near", "keep", "--yes", *trained.at)
+    request = added["request"]["id"]
+    ok("process", request, "--set", "lr=1e-6", "--yes", *trained.at)
+    said = ok("evaluate", request, *trained.at)
+    assert said.splitlines()[0].endswith(f"Goal: {goal}.")
+    assert parsed("evaluate", request, *trained.at)["goal"] == added["request"]["goal"]
 
 
 def test_an_unknown_request_is_told(trained: Place) -> None:

@@ -106,6 +106,29 @@ def test_a_label_is_asked_for_as_a_concept(fresh: Place) -> None:
     assert parsed("plan", "--key", "near-1", *fresh.at)["plan"]["records"] == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "goal", "words"),
+    [
+        ("--key", "influence", "Goal: remove the influence of the records."),
+        ("--concept", "concept", "Goal: remove a concept."),
+    ],
+)
+def test_the_goal_is_named_wherever_a_request_is(
+    fresh: Place, option: str, goal: str, words: str
+) -> None:
+    named = (option, "r7" if option == "--key" else str(tiny_rows(8)[7]["label"]))
+    planned = ok("plan", *named, *fresh.at).splitlines()
+    assert planned[0] == words
+    assert parsed("plan", *named, *fresh.at)["resolved"]["goal"] == goal
+    added = ok(*("request", "add", *named, "--near", "keep", "--accept-outage", "--yes"), *fresh.at)
+    assert added.splitlines()[0] == words
+    [request] = open_workspace(fresh.folder).requests()
+    assert request.goal == goal
+    assert words in ok("request", "show", request.id, *fresh.at).splitlines()
+    head, _, row = ok("request", "list", *fresh.at).splitlines()
+    assert dict(zip(head.split(), row.split(), strict=False))["goal"] == goal
+
+
 def test_plan_changes_nothing(fresh: Place) -> None:
     before = frozen(fresh.folder)
     assert "Near duplicates that would stay: 1." in ok("plan", "--key", "near-1", *fresh.at)
