@@ -13,6 +13,7 @@ import torch
 from rescind.benchmarks import choosing, news
 from rescind.benchmarks.adult import Adult
 from rescind.benchmarks.fashion import DOWNSTREAM, TRAINED, Fashion
+from rescind.benchmarks.hours import Hours
 from rescind.benchmarks.language import PERSON, Language
 from rescind.benchmarks.news import News
 from rescind.benchmarks.setting import Benchmark, Downstream, ForgetSet, Setting
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "fashion": Fashion(),
     "news": News(),
     "adult": Adult(),
+    "hours": Hours(),
     "language": Language(),
 }
 # digests of the keys of all that is trained on and of all forget sets: another draw is another
@@ -36,6 +38,7 @@ DRAWN = {
     "fashion": "d37d5f613603e8d0",
     "news": "243ddbe12d5a0e08",
     "adult": "9e0b893577ff8f1b",
+    "hours": "456bcb30903ec888",
     "language": "8ea44df50f89d58d",
 }
 
@@ -150,11 +153,14 @@ def test_the_default_forgets_what_the_plan_names() -> None:
     assert set(full.models) == {"resnet", "vit"}
     people = Adult(people=600, validation=50, test=50)
     assert len([f for f in people.setting(quick=False).forget_sets if f.decides]) == 2
+    hours = Hours(people=600, validation=50, test=50).setting(quick=False)
+    assert [f.kind for f in hours.forget_sets if f.decides] == ["random", "subgroup"]
     assert len([f for f in Language().setting(quick=False).forget_sets if f.decides]) == 1
 
 
 def test_methods_that_cannot_serve_are_not_tried() -> None:
     tokens, classes = choosing.editing("tokens"), choosing.editing("classes")
+    assert set(Hours(people=600).setting(quick=False).methods) < {*classes, *tokens} - {"npo"}
     assert {"npo", "rmu", "finetune"} <= set(tokens)
     assert not {"salun", "delete", "cola"} & set(tokens)
     assert {"salun", "ssd", "scrub"} <= set(classes)

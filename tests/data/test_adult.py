@@ -72,6 +72,20 @@ def test_missing_values_are_no_category_and_test_labels_end_in_a_dot(
     assert {k.split("=")[0] for k in hot} == {"marital-status", "relationship", "race", "sex"}
 
 
+def test_hours_are_asked_for_and_income_is_told_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, monkeypatch, f"{WOMAN}\n{MAN}", MAN)
+    rows, asked = adult.load("train"), adult.load_hours("train")
+    assert [r["value"] for r in asked] == [-1.0, 0.0]
+    assert [r["array"][-1] for r in asked] == [1.0, 0.0]
+    for row, other in zip(rows, asked, strict=True):
+        left = {k: v for k, v in named(row).items() if k != "hours-per-week"}
+        assert other["array"][:-1] == list(left.values())
+        assert len(other["array"]) == adult.WIDTH
+    assert adult.load_hours("train", 1) == asked[:1]
+
+
 def test_equal_people_stay_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, monkeypatch, f"{MAN}\n{WOMAN}\n{MAN}", MAN)
     rows = adult.load("train")

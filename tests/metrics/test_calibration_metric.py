@@ -11,7 +11,6 @@ from rescind.metrics.calibration import (
     brier,
     brier_score,
     calibration_error,
-    negative_log_likelihood,
     squared_calibration_error,
 )
 
@@ -125,7 +124,6 @@ def test_a_model_that_is_sure_and_wrong_has_the_largest_error() -> None:
     assert calibration_error(logits, 1 - wrong) == 0.0
     assert squared_calibration_error(logits, wrong) == 1.0
     assert brier_score(logits, wrong) == 2.0
-    assert negative_log_likelihood(logits, wrong) == 1000.0
 
 
 def test_the_order_of_the_examples_does_not_matter() -> None:
@@ -147,13 +145,6 @@ def test_the_brier_score_is_that_of_a_loop() -> None:
     assert brier_score(logits, labels) == pytest.approx(sum(slow) / 25)
 
 
-def test_the_likelihood_is_that_of_a_loop() -> None:
-    logits, labels = draw(25)
-    rows = zip(logits.tolist(), labels.tolist(), strict=True)
-    slow = -sum(math.log(softmax(row)[label]) for row, label in rows) / 25
-    assert negative_log_likelihood(logits, labels) == pytest.approx(slow)
-
-
 @pytest.mark.parametrize(("bins", "binning"), [(0, "mass"), (11, "mass"), (-1, "width"), (5, "x")])
 def test_bins_that_cannot_be_filled_are_refused(bins: int, binning: str) -> None:
     logits, labels = draw(10)
@@ -168,7 +159,7 @@ def test_a_bin_of_one_has_no_noise_to_subtract() -> None:
 
 def test_bad_rows_are_refused() -> None:
     logits, labels = draw(20)
-    for metric in (calibration_error, squared_calibration_error, brier, negative_log_likelihood):
+    for metric in (calibration_error, squared_calibration_error, brier):
         with pytest.raises(BadData, match="from 0 to 4"):
             metric(logits, torch.full_like(labels, 4).scatter(0, torch.tensor(0), 0))
         with pytest.raises(BadData, match="20 of the logits are NaN"):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FEWEST = 4  # examples: with fewer HSIC_1 has no value
+PER_BIN = 5  # examples: with fewer a calibration error is mostly noise
+RATE = 0.01  # of false positives, ten of them at least, and shares of forget examples as fine
+OUTSIDE, INSIDE = 1_000, 100
 SPLIT = 5  # every fifth downstream example is a query, the others are references
 
 
@@ -42,8 +45,6 @@ class ClassMeasures:
         for name in (FORGET, RETAIN, TEST, TEST_FORGET):
             if name in looks:
                 found |= _outputs(name, looks[name])
-        logits, labels = looks[TEST].outputs["logits"], looks[TEST].outputs["labels"]
-        found["test calibration error"] = calibration.calibration_error(logits, labels)
         found |= _membership(looks[FORGET], looks.get(TEST_FORGET, looks[TEST]))
         for name, seen in looks.items():
             if name.startswith(DOWNSTREAM):
@@ -51,12 +52,13 @@ class ClassMeasures:
         return found
 
     def beside(self, looks: Looks, retrained: Looks) -> Values:
-        """Agreement, KL and CKA on forget and test examples."""
+        """Agreement, KL, JS and CKA on forget and test examples."""
         found: Values = {}
         for name in (FORGET, TEST):
             theirs, ours = retrained[name].outputs["logits"], looks[name].outputs["logits"]
             found[f"{name} agreement with retrained"] = divergence.agreement(theirs, ours)
             found[f"{name} KL to retrained"] = divergence.mean_kl(theirs, ours)
+            found[f"{name} JS to retrained"] = divergence.mean_jensen_shannon(theirs, ours)
         return found | likeness(looks, retrained)
 
 
@@ -104,19 +106,32 @@ def transfer(seen: Look) -> float:
 
 def _outputs(name: str, seen: Look) -> Values:
     logits, labels = seen.outputs["logits"], seen.outputs["labels"]
-    return {
+    found = {
         f"{name} accuracy": loss.accuracy(logits, labels),
         f"{name} loss": loss.mean_cross_entropy(logits, labels),
         f"{name} confidence": float(membership.confidence(logits, labels).mean()),
+        f"{name} Brier score": calibration.brier_score(logits, labels),
     }
+    if len(labels) >= PER_BIN * calibration.BINS:
+        found[f"{name} calibration error"] = calibration.calibration_error(logits, labels)
+    return found
 
 
 def _membership(forget: Look, outside: Look) -> Values:
-    """How well a score tells forget examples from examples never trained on."""
-    inner, outer = forget.outputs, outside.outputs
-    sure = [membership.confidence(o["logits"], o["labels"]) for o in (inner, outer)]
-    even = [membership.negative_entropy(o["logits"]) for o in (inner, outer)]
-    return {
+    """How well a score tells forget examples from examples never trained on; and how many forget
+    examples the surest answers give away, where there are enough to count one in a hundred.
+    """
+    pairs = [(seen.outputs["logits"], seen.outputs["labels"]) for seen in (forget, outside)]
+    sure = [membership.confidence(*pair) for pair in pairs]
+    even = [membership.negative_entropy(logits) for logits, _ in pairs]
+    modified = [membership.negative_modified_entropy(*pair) for pair in pairs]
+    found = {
         "membership by confidence": membership.auc(sure[0], sure[1]),
         "membership by entropy": membership.auc(even[0], even[1]),
+        "membership by modified entropy": membership.auc(modified[0], modified[1]),
     }
+    inner, outer = (membership.margin(*pair) for pair in pairs)
+    if len(outer) >= OUTSIDE and len(inner) >= INSIDE:
+        name = f"members found at {100 * RATE:g} % false positives"
+        found[name] = membership.true_positive_rate(inner, outer, RATE)
+    return found

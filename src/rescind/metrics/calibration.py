@@ -1,4 +1,4 @@
-"""Whether confidence is accuracy: calibration error, Brier score, negative log likelihood.
+"""Whether confidence is accuracy: calibration error, Brier score.
 
 An unlearned model may answer like a retrained one and be surer or less sure of it than that one. As
 always the gap to retrained models on the same records counts, not the number itself.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from rescind.core.errors import BadData, BadParameter
-from rescind.metrics.loss import checked_labels, checked_logits, mean_cross_entropy
+from rescind.metrics.loss import checked_labels, checked_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,11 +90,6 @@ def brier(logits: Tensor, labels: Tensor) -> Tensor:
 def brier_score(logits: Tensor, labels: Tensor) -> float:
     """Mean of ``brier`` over the examples."""
     return float(brier(logits, labels).mean())
-
-
-def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
-    """Mean over the examples of minus log p(label), in nats; the same as the mean cross entropy."""
-    return mean_cross_entropy(logits, labels)
 
 
 def _per_bin(

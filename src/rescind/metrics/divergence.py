@@ -60,21 +60,6 @@ def mean_kl(retrained: Tensor, unlearned: Tensor) -> float:
     return float(kl(retrained, unlearned).mean())
 
 
-def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
-    """Half of KL(first || second) + KL(second || first), (n,) in nats; half of Jeffreys' sum.
-
-    Raises:
-        BadData: as ``kl``.
-    """
-    p, q = (z.log_softmax(1) for z in _both(first, second))
-    return (_kl(p, q) + _kl(q, p)) / 2
-
-
-def mean_symmetric_kl(first: Tensor, second: Tensor) -> float:
-    """Mean of ``symmetric_kl`` over the examples, in nats."""
-    return float(symmetric_kl(first, second).mean())
-
-
 def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
     """Half of KL(p || m) + KL(q || m) with m = (p + q) / 2: (n,) in nats, from 0 to log 2.
 

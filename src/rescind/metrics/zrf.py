@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rescind.metrics.divergence import jensen_shannon
+from rescind.metrics.divergence import mean_jensen_shannon
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,18 +37,4 @@ def zrf(unlearned: Tensor, incompetent: Tensor) -> float:
     Raises:
         BadData: no examples, different shapes, a value that is not finite.
     """
-    return 1.0 - float(jensen_shannon(unlearned, incompetent).mean())
-
-
-def zrf_gap(unlearned: Tensor, retrained: Tensor, incompetent: Tensor) -> float:
-    """ZRF of the unlearned minus that of the retrained model; 0 is the goal, not high.
-
-    Args:
-        unlearned: logits (n, classes) on the forget set.
-        retrained: logits (n, classes) of a model retrained without it, on the same examples.
-        incompetent: logits (n, classes) of a randomly initialised model, the same for both.
-
-    Raises:
-        BadData: no examples, different shapes, a value that is not finite.
-    """
-    return zrf(unlearned, incompetent) - zrf(retrained, incompetent)
+    return 1.0 - mean_jensen_shannon(unlearned, incompetent)
