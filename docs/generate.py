@@ -297,19 +297,102 @@ SHORT = {
     "display_only": "display only",
     "refused": "refused",
 }
-BENCHES = ("fashion", "news", "adult", "language")
+BENCHES = ("fashion", "news", "adult", "hours", "language")
+NOT_TRIED = {
+    "auto": "It is no single edit: what it would try stands in the tables of other methods.",
+    "certified_removal": (
+        "Benchmarks train no linear models and leave it out. The conformance suite tries its bound:"
+        " releases of two worlds refute a claim that is too small."
+    ),
+}
+CONTROLS = ("original (no-op)", "random weights", "last layer only", "retrained, other seeds")
+
+
+def results_block(bench: str) -> Iterator[str]:
+    """All stored parts of a benchmark with every method and control."""
+    found = results(f"bench_{bench}")
+    if found is None:
+        yield f"Not stored yet: `rescind bench {bench}` makes it."
+        return
+    command = found["command"].splitlines()[0]
+    yield f"{found['what']}. `{command}`, {found['system']}, {found['threads']} thread."
+    yield from ("", *(f"* Not applicable: {each}" for each in found["not_applicable"]))
+    for part in found["parts"]:
+        yield from _part(part)
+    yield from _drift(found["sequence"])
+
+
+def _part(part: Mapping[str, Any]) -> Iterator[str]:
+    yield from ["", f"### {part['model']}, {part['forget_set']}", ""]
+    decides = "decides" if part["decides"] else "is for display only"
+    yield (
+        f"Goal: {part['goal']} of records. {part['forget']:,} records go, {part['retain']:,} stay;"
+        f" {part['references']} retrained models, {part['seeds']} seeds: it {decides}. Processor"
+        f" time {part['cpu_seconds'] / 60:.0f} minutes, and {part['search_cpu_seconds'] / 60:.0f}"
+        f" for the search that all parts of the model share; the metrics of one model take"
+        f" {100 * part['metrics_share']:.1f} % of one retraining. CKA of unrelated features:"
+        f" biased {part['floor']['biased']:.2f}, unbiased {part['floor']['unbiased']:.2f}."
+    )
+    yield from ("", *(f"* {each['told']}" for each in part["depth"]))
+    yield from ("", "| | forgetting | utility | H-LR | CPU / retraining | rank | verdict |")
+    yield "|---" * 7 + "|"
+    for line in part["lines"]:
+        yield _result_line(line, part["margins"])
+
+
+def _result_line(line: Mapping[str, Any], margins: Sequence[Mapping[str, Any]]) -> str:
+    if "gaps" not in line:
+        return f"| {line['name']} | | | | | | refused: {line['because']} |"
+    cells = [_worst(line["gaps"], margins, role) for role in ("forgetting", "utility")]
+    score = (line.get("scores") or {}).get("H-LR")
+    cells += ["" if score is None else f"{score:.2f}", f"{line['share_of_retraining']:.2f}"]
+    rank = (line.get("ranks") or {}).get("balanced")
+    return f"| {' | '.join([line['name'], *cells, str(rank or ''), SHORT[line['verdict']]])} |"
+
+
+def _worst(
+    gaps: Mapping[str, Mapping[str, Any]], margins: Sequence[Mapping[str, Any]], role: str
+) -> str:
+    """The largest gap in margins over the metrics that count, with its metric."""
+    widths = {m["metric"]: m["width"] for m in margins if m["role"] == role}
+    far = [
+        (abs(gaps[name]["gap"]) / width, name)
+        for name, width in widths.items()
+        if name in gaps and gaps[name]["counts"]
+    ]
+    return f"{max(far)[0]:.1f} ({max(far)[1]})" if far else "no power"
+
+
+def _drift(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Requests in a row: after how many of them retraining is due."""
+    if not points:
+        return
+    stops = sorted({p["requests"] for p in points})
+    yield from ["", f"### Requests in a row: {', '.join(map(str, stops))}", ""]
+    yield from [
+        "| model | | retraining due after | largest gap at the end, in margins |",
+        "|---|---|---|---|",
+    ]
+    for model, method in dict.fromkeys((p["model"], p["method"]) for p in points):
+        its = [p for p in points if (p["model"], p["method"]) == (model, method)]
+        due = [p["requests"] for p in its if p["retraining_due"]]
+        end = [p for p in its if p["requests"] == stops[-1]]
+        far = max((abs(p["value"] - p["retrained"]) / p["margin"], p["metric"]) for p in end)
+        when = min(due) if due else "not within these"
+        yield f"| {model} | {method} | {when} | {far[0]:.1f} ({far[1]}) |"
 
 
 def edits_block(name: str) -> Iterator[str]:
     """What the stored benchmarks say of one method, beside the original and retrained models."""
     tables = [list(_bench_table(bench, name)) for bench in BENCHES]
     if not any(tables):
-        yield "No result is stored yet: `rescind bench fashion` makes one."
+        yield NOT_TRIED.get(name, "No result is stored yet: `rescind bench fashion` makes one.")
         return
     yield (
         "Gaps to retrained models, which have the value in brackets; `=` means equivalent within"
         " the margin, a dash that the metric has no power on this forget set and does not count."
-        " Parameters are from a [recorded search](../how-to/run-a-benchmark.md)."
+        " Parameters are from a [recorded search](../how-to/run-a-benchmark.md). All controls, and"
+        " forget sets for display only, stand among the [results](../reference/benchmarks.md)."
     )
     for table in tables:
         yield from table
@@ -320,8 +403,9 @@ def _bench_table(bench: str, name: str) -> Iterator[str]:
     rows = [
         (part, line)
         for part in found["parts"]
+        if part["decides"]
         for line in part["lines"]
-        if line["name"] in (name, "original (no-op)")
+        if line["name"] in (name, *CONTROLS)
     ]
     if not any(line["name"] == name for _, line in rows):
         return
@@ -384,6 +468,7 @@ PAGES: dict[str, dict[str, Maker]] = {
         "source": lambda: method_block("retrain"),
         "measured": lambda: measured_block("plain_lora"),
     },
+    "docs/reference/benchmarks.md": {name: partial(results_block, name) for name in BENCHES},
     "docs/reference/settings.md": {"settings": settings_block},
     "docs/reference/errors.md": {"errors": errors_block},
     "docs/reference/python.md": {"python": python_block, "more": more_block},
