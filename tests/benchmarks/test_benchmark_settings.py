@@ -38,7 +38,7 @@ DRAWN = {
     "fashion": "d37d5f613603e8d0",
     "news": "243ddbe12d5a0e08",
     "adult": "9e0b893577ff8f1b",
-    "hours": "456bcb30903ec888",
+    "hours": "01208afa37338c22",
     "language": "8ea44df50f89d58d",
 }
 

@@ -16,7 +16,7 @@ from rescind.benchmarks.subjects import ORIGINAL_LINE, RANDOM_LINE
 pytestmark = pytest.mark.slow
 STORED = Path(__file__).parents[2] / "benchmarks" / "results" / "quick_bands.json"
 BANDS = json.loads(STORED.read_text())["bands"]
-NAMES = ("adult", "fashion", "language", "news")
+NAMES = ("adult", "fashion", "hours", "language", "news")
 
 
 @pytest.fixture(scope="module", params=NAMES)
