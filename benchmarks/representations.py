@@ -12,8 +12,15 @@ median counts.
 3. The peak memory of a process that streams CKA over a million examples of width 2048, and of one
    that stops after 16 batches; and of one that makes the same million and compares nothing.
 
-Beside them, where they are installed: ckatorch (https://pypi.org/project/ckatorch) for CKA and
-scikit-learn's KNeighborsClassifier. Give ckatorch by PYTHONPATH; rescind does not need it.
+Beside them, where they are installed, public implementations of the same metric: ckatorch and
+pytorch-cka for unbiased linear CKA, the KNeighborsClassifier of scikit-learn and the exact
+classifier of faissknn, on faiss-cpu, for k-NN. rescind needs none of them; give them by PYTHONPATH:
+
+    pip install --no-deps --target /tmp/tools ckatorch seaborn pytorch-cka faiss-cpu faissknn
+    PYTHONPATH=/tmp/tools python benchmarks/representations.py
+
+With ``--tools`` only the comparisons with them are made, at a tenth of the k-NN references, printed
+and not stored.
 """
 
 from __future__ import annotations
@@ -27,7 +34,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +51,8 @@ RESULT = Path(__file__).parent / "results" / "representations.json"
 BATCH, WIDE = 512, 2048
 QUERIES, REFERENCES, WIDTH, CLASSES = 10_000, 100_000, 512, 100
 FEW, MANY = 16, 1954  # batches of 512; the second is a million examples
+MISSING = "not installed"
+TOOLS = ("ckatorch", "pytorch-cka", "scikit-learn", "faissknn", "faiss-cpu")
 CKA_LIMIT, KNN_LIMIT, MEMORY_LIMIT_MB = 2.0, 2.0, 1000.0
 # four pairs of batches, 0.2 % of the features: where the allocator puts a batch moves the peak by
 # up to two pairs, once and with or without CKA
@@ -54,18 +62,27 @@ GROWTH_LIMIT_MB = 32.0
 def main() -> int:
     """Measure and store, or be a process whose memory is measured."""
     torch.set_num_threads(1)
+    if sys.argv[1:] == ["--tools"]:
+        found = {"versions": versions(), "cka": cka(BATCH, WIDE), "knn": knn(REFERENCES // 10)}
+        print(json.dumps(found, indent=1))
+        return 0
     if len(sys.argv) > 1:
         CHILDREN[sys.argv[1]]()
         print(json.dumps(round(peak_mb(), 1)))
         return 0
+    return stored()
+
+
+def stored() -> int:
+    """Everything, in one run."""
     found: dict[str, Any] = {
         "command": "python benchmarks/representations.py",
         "machine": f"{platform.system()} {platform.machine()}, {_processor()},"
         f" {os.cpu_count()} cores, 1 thread",
-        "versions": {name: _version(name) for name in ("torch", "scikit-learn", "ckatorch")},
+        "versions": versions(),
         "cka_kernels": cka(BATCH, WIDE),
         "cka_covariances": cka(8192, 512),
-        "knn": knn(),
+        "knn": {**knn(REFERENCES), **knn_memory()},
         "streaming": streaming(),
     }
     found["passed"] = (
@@ -95,46 +112,69 @@ def gaussian(n: int, d: int, seed: int) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
 
-def cka(n: int, d: int) -> dict[str, Any]:
-    """One batch: CKA, its products alone, and ckatorch if it is there."""
-    x, y = gaussian(n, d, 0), gaussian(n, d, 1)
+def ours(x: Tensor, y: Tensor) -> float:
+    """Unbiased linear CKA of one batch."""
+    one = LinearCka()
+    one.add(x, y)
+    return one.value()
 
-    def ours() -> float:
-        one = LinearCka()
-        one.add(x, y)
-        return one.value()
+
+def ckatorch(x: Tensor, y: Tensor) -> float:
+    """The same by https://pypi.org/project/ckatorch."""
+    from ckatorch.core import cka_batch  # type: ignore[import-not-found]
+
+    return float(cka_batch(x[None], y[None]))
+
+
+def pytorch_cka(x: Tensor, y: Tensor) -> float:
+    """The same by https://pypi.org/project/pytorch-cka; it cuts below 0."""
+    from cka import cka_from_features  # type: ignore[import-not-found]
+
+    return float(cka_from_features(x, y))
+
+
+def cka(n: int, d: int) -> dict[str, Any]:
+    """One batch: CKA, its products alone, and the tools that are there.
+
+    Times are of independent features; differences of features that share half of their width,
+    since one tool knows no negative value.
+    """
+    x, y = gaussian(n, d, 0), gaussian(n, d, 1)
+    shared = torch.cat([x[:, : d // 2], y[:, d // 2 :]], 1)
 
     def products() -> object:
         return (x @ x.T, y @ y.T) if n < d else (x.T @ x, y.T @ y, x.T @ y)
 
-    what: dict[str, Callable[[], object]] = {"cka": ours, "bare_products": products}
-    if find_spec("ckatorch") and n < d:  # it knows kernels only
-        from ckatorch.core import cka_batch  # type: ignore[import-not-found]
-
-        what["ckatorch_cka_batch"] = lambda: cka_batch(x[None], y[None])
+    what: dict[str, Callable[[], object]] = {"cka": lambda: ours(x, y), "bare_products": products}
+    tools = installed(CKA_TOOLS) if n < d else {}  # they know kernels only
+    what |= {name: lambda tool=tool: tool(x, y) for name, tool in tools.items()}  # type: ignore[misc]
     spent = alternately(what, 11)
-    found = {
+    return {
         "examples": n,
         "width": d,
         "cpu_seconds": spent,
         "ratio": round(spent["cka"] / spent["bare_products"], 3),
         "limit": CKA_LIMIT,
-        "cka_of_independent_features": round(ours(), 5),
+        "cka_of_independent_features": round(ours(x, y), 5),
         "biased_cka_of_the_same": round(biased_cka(x, y), 5),
+        "cka_of_features_that_share_half": round(ours(x, shared), 5),
+        "tools": {
+            name: {
+                "times_as_long": round(spent[name] / spent["cka"], 2),
+                "differs_by": float(f"{abs(tool(x, shared) - ours(x, shared)):.2g}"),
+                "cka_of_independent_features": round(tool(x, y), 5),
+            }
+            for name, tool in tools.items()
+        },
     }
-    if "ckatorch_cka_batch" in what:
-        theirs = float(what["ckatorch_cka_batch"]())  # type: ignore[arg-type]
-        found["ckatorch_differs_by"] = float(f"{abs(theirs - ours()):.2g}")
-        found["ckatorch_times_as_long"] = round(spent["ckatorch_cka_batch"] / spent["cka"], 2)
-    return found
 
 
-def clouds() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def clouds(count: int = REFERENCES) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """References, their labels, queries, theirs: overlapping clouds about random centres."""
     centres = gaussian(CLASSES, WIDTH, 0) * 0.25
-    y = torch.arange(REFERENCES) % CLASSES
+    y = torch.arange(count) % CLASSES
     y_query = torch.arange(QUERIES) % CLASSES
-    references, queries = gaussian(REFERENCES, WIDTH, 1), gaussian(QUERIES, WIDTH, 2)
+    references, queries = gaussian(count, WIDTH, 1), gaussian(QUERIES, WIDTH, 2)
     for features in (references, queries):  # in place: a copy would be the peak of memory
         features.view(-1, CLASSES, WIDTH).add_(centres)
     return references, y, queries, y_query
@@ -157,38 +197,50 @@ def scikit_learn(references: Tensor, y: Tensor, queries: Tensor, y_query: Tensor
     return float(model.score(queries.numpy(), y_query.numpy()))
 
 
-def knn() -> dict[str, Any]:
-    """Seconds here, memory in processes that do nothing else."""
-    data = clouds()
+def faissknn(references: Tensor, y: Tensor, queries: Tensor, y_query: Tensor) -> float:
+    """The accuracy by https://pypi.org/project/faissknn, which searches a flat index of faiss."""
+    from faissknn import FaissKNNClassifier  # type: ignore[import-not-found]
+
+    model = FaissKNNClassifier(5, metric="cosine").fit(references, y)
+    return float((model.predict(queries) == y_query.numpy()).mean())
+
+
+def knn(count: int) -> dict[str, Any]:
+    """CPU seconds and accuracies, with so many references."""
+    data = clouds(count)
     accuracies: dict[str, float] = {}
 
     def keep(name: str, run: Callable[..., float]) -> Callable[[], object]:
         return lambda: accuracies.update({name: run(*data)})
 
+    tools = installed(KNN_TOOLS)
     what = {
         "knn": keep("knn", knn_transfer.accuracy),
         "bare_product": lambda: bare_knn(data[0], data[2]),
+        **{name: keep(name, tool) for name, tool in tools.items()},
     }
-    if find_spec("sklearn"):
-        what["scikit_learn"] = keep("scikit_learn", scikit_learn)
     spent = alternately(what, 3)
-    found = {
+    return {
         "queries": QUERIES,
-        "references": REFERENCES,
+        "references": count,
         "width": WIDTH,
         "k": 5,
         "cpu_seconds": spent,
         "ratio": round(spent["knn"] / spent["bare_product"], 3),
         "limit": KNN_LIMIT,
+        "accuracy": accuracies,
+        "tools": {name: {"times_as_long": round(spent[name] / spent["knn"], 2)} for name in tools},
+    }
+
+
+def knn_memory() -> dict[str, Any]:
+    """Peak memory, each in a process that does nothing else."""
+    return {
         "peak_mb": child("knn"),
         "peak_limit_mb": MEMORY_LIMIT_MB,
         "peak_mb_of_the_features_and_torch_alone": child("clouds"),
-        "accuracy": accuracies,
+        "peak_mb_of_tools": {name: child(name) for name in installed(KNN_TOOLS)},
     }
-    if "scikit_learn" in what:
-        found["scikit_learn_times_as_long"] = round(spent["scikit_learn"] / spent["knn"], 2)
-        found["scikit_learn_peak_mb"] = child("scikit_learn")
-    return found
 
 
 def streaming() -> dict[str, Any]:
@@ -221,10 +273,13 @@ def stream(batches: int) -> None:
         raise SystemExit(f"CKA of {found.examples} examples is {found.value()}, expected 0.5")
 
 
+CKA_TOOLS = {"ckatorch": ckatorch, "pytorch-cka": pytorch_cka}
+KNN_TOOLS = {"scikit-learn": scikit_learn, "faissknn": faissknn}
 CHILDREN: dict[str, Callable[[], object]] = {
     "knn": lambda: knn_transfer.accuracy(*clouds()),
     "clouds": clouds,
-    "scikit_learn": lambda: scikit_learn(*clouds()),
+    "scikit-learn": lambda: scikit_learn(*clouds()),
+    "faissknn": lambda: faissknn(*clouds()),
     "few": lambda: stream(FEW),
     "many": lambda: stream(MANY),
     "made": lambda: [None for _ in pairs(MANY)],
@@ -248,11 +303,21 @@ def peak_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
+def versions() -> dict[str, str]:
+    """Of torch and of each tool; those that are not there are named too."""
+    return {name: _version(name) for name in ("torch", *TOOLS)}
+
+
+def installed(tools: dict[str, Callable[..., float]]) -> dict[str, Callable[..., float]]:
+    """Those that are there."""
+    return {name: tool for name, tool in tools.items() if _version(name) != MISSING}
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return MISSING
 
 
 def _processor() -> str:
