@@ -108,6 +108,8 @@ def test_what_needs_many_examples_is_measured_where_there_are_many() -> None:
     few, many = (ClassMeasures().alone(classifier(*sizes)) for sizes in ((80, 74), (1_000, 100)))
     found = "members found at 1 % false positives"
     assert found in many and found not in few
+    for sizes in ((999, 100), (1_000, 99)):
+        assert found not in ClassMeasures().alone(classifier(*sizes))
     assert "test calibration error" in few and "forget calibration error" not in few
     for name in (FORGET, RETAIN, TEST):
         assert 0.0 < many[f"{name} calibration error"] < 1.0
@@ -136,11 +138,11 @@ def texts(hits: Tensor, ids: Tensor, groups: bool = False) -> Look:
 
 
 def language(length: int) -> Looks:
-    """Of the four forget texts one is known by heart, one to its last but three bytes."""
+    """Of four forget texts one is known by heart, one but for its end, and one's end alone."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(8, (4, length), generator=generator)
     hits = torch.zeros(4, length - 1, dtype=torch.bool)
-    hits[0], hits[1, :-3] = True, True
+    hits[0], hits[1, :-3], hits[2, -3:] = True, True, True
     test = torch.zeros_like(hits)
     test[::2] = True  # every text of the day
     found = {FORGET: texts(hits, ids), RETAIN: texts(hits, ids), TEST: texts(test, ids, True)}
