@@ -19,11 +19,12 @@ import rescind
 
 ROOT = Path(__file__).parents[1] / "src" / "rescind"
 PLUGINS = {
-    "data", "executors", "methods", "metrics", "proofs", "serving", "storage", "training",
+    "audits", "data", "executors", "methods", "metrics", "proofs", "serving", "storage", "training",
 }  # fmt: skip
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 HEAVY = {"torch", "transformers", "peft"}
-MAY_USE = {"methods": {"training"}, "serving": {"training"}}
+# audits train shadows and read features and margins as metrics do: decision 10
+MAY_USE = {"methods": {"training"}, "serving": {"training"}, "audits": {"training", "metrics"}}
 ABOVE = {
     "benchmarks",
     "cli",
