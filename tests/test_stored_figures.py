@@ -139,6 +139,12 @@ def test_no_control_but_retrained_models_is_admitted_anywhere() -> None:
         assert part["floor"]["biased"] > 3 * abs(part["floor"]["unbiased"])
 
 
+def test_low_rank_edits_hold_less_memory_than_the_docstring_says() -> None:
+    shares = stored("lora_memory")["peak_with_adapters_over_peak_without"]
+    assert set(shares) == {"gradient_difference", "npo", "simnpo", "rmu"}
+    assert (round(min(shares.values()), 2), round(max(shares.values()), 2)) == (0.54, 0.78)
+
+
 def test_representations_cost_little_more_than_their_matrix_products() -> None:
     found = stored("representations")
     for name in ("cka_kernels", "cka_covariances"):
