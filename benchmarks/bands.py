@@ -1,6 +1,6 @@
 """Bands around what `rescind bench NAME --quick` finds, which CI compares its own run with.
 
-    for each in fashion news adult language; do rescind bench $each --quick --out bench; done
+    for each in fashion news adult hours language; do rescind bench $each --quick --out bench; done
     python benchmarks/bands.py bench
 
 A band is a value of a control, or of retrained models, two margins and three natural spreads each

@@ -334,7 +334,7 @@ def _part(part: Mapping[str, Any]) -> Iterator[str]:
         f" {100 * part['metrics_share']:.1f} % of one retraining. CKA of unrelated features:"
         f" biased {part['floor']['biased']:.2f}, unbiased {part['floor']['unbiased']:.2f}."
     )
-    yield from ("", *(f"* {each['told']}" for each in part["depth"]))
+    yield from ("", *(f"* {each['name']}: {each['told']}" for each in part["depth"]))
     yield from ("", "| | forgetting | utility | H-LR | CPU / retraining | rank | verdict |")
     yield "|---" * 7 + "|"
     for line in part["lines"]:

@@ -33,6 +33,7 @@ QUICK = ("finetune", "gradient_difference", "simnpo")
 NO_CLASS = (
     "Classes and top classes: a language model has none.",
     "One record: a retrained model on one passage fewer says nothing that three could show.",
+    "Accuracy by subgroup: the loss of each topic stands with the measures that decide nothing.",
 )
 
 
