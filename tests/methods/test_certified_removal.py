@@ -39,7 +39,7 @@ from rescind.methods.linear_problem import (
     set_weights,
     weights,
 )
-from rescind.testing.epsilon_audit import epsilon_at_least, share_at_least
+from rescind.testing.epsilon_audit import epsilon_at_least
 from rescind.testing.memory import MemoryModel, run_of
 from rescind.training.descent import frozen_copy
 from rescind.training.modules import CausalLM, Classification, Regression
@@ -456,13 +456,6 @@ def test_the_audit_never_shows_more_than_there_is() -> None:
         found.append(epsilon_at_least(one, other, delta))
     assert sum(one > true for one in found) <= 3
     assert np.median(found) > 0.5  # and it shows something
-
-
-def test_clopper_and_pearson() -> None:
-    assert share_at_least(0, 10) == 0.0
-    for hits, draws in ((1, 10), (7, 10), (10, 10), (299, 300)):
-        low = share_at_least(hits, draws)
-        assert stats.binom.sf(hits - 1, draws, low) == pytest.approx(0.025, rel=1e-6)
 
 
 def test_an_audit_of_what_cannot_be_compared_is_refused() -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from math import comb
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from rescind.core.errors import BadParameter
-from rescind.metrics.statistics import paired_difference, wilson
+from rescind.metrics.statistics import clopper_pearson, paired_difference, wilson
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 
@@ -34,6 +36,18 @@ def pairs(
 )
 def test_wilson_gives_the_published_limits(successes: int, n: int, low: float, high: float) -> None:
     assert wilson(successes, n) == pytest.approx((low, high), abs=5.1e-5)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (1, 10), (7, 10), (10, 10), (299, 300), (0, 1)])
+def test_clopper_and_pearson_leave_half_of_the_rest_in_each_tail(
+    hits: int, n: int, level: float
+) -> None:
+    low, high = clopper_pearson(hits, n, level)
+    assert (low == 0.0) == (hits == 0) and (high == 1.0) == (hits == n)
+    tail = pytest.approx((1 - level) / 2, rel=1e-6)
+    assert hits == 0 or stats.binom.sf(hits - 1, n, low) == tail
+    assert hits == n or stats.binom.cdf(hits, n, high) == tail
 
 
 # Newcombe, Statist. Med. 17:2635-2650 (1998), Table III, method 10, as quoted by the tests of the R
@@ -121,6 +135,7 @@ def test_paired_difference_covers_95_percent(cells: tuple[float, float, float, f
     assert 0.93 <= covered / 2000 <= 0.985
 
 
+@pytest.mark.parametrize("interval", [wilson, clopper_pearson])
 @pytest.mark.parametrize(
     ("successes", "n", "level", "reason"),
     [
@@ -131,9 +146,15 @@ def test_paired_difference_covers_95_percent(cells: tuple[float, float, float, f
         (1, 2, float("nan"), "level is nan"),
     ],
 )
-def test_wilson_refuses(successes: int, n: int, level: float, reason: str) -> None:
+def test_what_is_no_proportion_is_refused(
+    interval: Callable[[int, int, float], tuple[float, float]],
+    successes: int,
+    n: int,
+    level: float,
+    reason: str,
+) -> None:
     with pytest.raises(BadParameter, match=reason):
-        wilson(successes, n, level)
+        interval(successes, n, level)
 
 
 def test_paired_difference_refuses_unequal_or_no_records() -> None:

@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rescind.core.errors import BadParameter
+from rescind.metrics.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,13 +45,6 @@ def epsilon_at_least(one: Tensor, other: Tensor, delta: float) -> float:
 
 def _bound(seen: list[float], unseen: list[float], threshold: float, delta: float) -> float:
     """ln((p - delta) / q), p from below and q from above, of P(x >= threshold) in each world."""
-    p = share_at_least(sum(x >= threshold for x in seen), len(seen))
-    q = 1.0 - share_at_least(sum(x < threshold for x in unseen), len(unseen))
+    p, _ = clopper_pearson(sum(x >= threshold for x in seen), len(seen), 1 - LEVEL)
+    _, q = clopper_pearson(sum(x >= threshold for x in unseen), len(unseen), 1 - LEVEL)
     return math.log((p - delta) / q) if p > delta else -math.inf
-
-
-def share_at_least(hits: int, draws: int) -> float:
-    """The lower end of Clopper and Pearson's interval for a share, at half of ``LEVEL``."""
-    from scipy.stats import beta
-
-    return float(beta.ppf(LEVEL / 2, hits, draws - hits + 1)) if hits else 0.0
