@@ -6,7 +6,8 @@
 writes benchmarks/results/bench_fashion.json: verdicts, gaps, scores, what the worst subgroup pays,
 what shallow edits pass, costs, parameters with the trials of their searches, and the sequence of
 requests. Measures that decide nothing, single subgroups and all but the last layers stay on the
-page that `rescind bench` wrote. A row of a table is a line of the file.
+page that `rescind bench` wrote. Parts that were stored before and are not in the file stay. A row
+of a table is a line of the file.
 """
 
 from __future__ import annotations
@@ -206,11 +207,30 @@ def laid_out(value: Any, at: int = 0) -> str:
     return "[\n" + ",\n".join(f"{pad}{laid_out(v, at + 1)}" for v in value) + "\n" + " " * at + "]"
 
 
+def joined(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """What is new, and the parts, searches and sequences of before that it does not have: a
+    benchmark is run part by part. Of what both have the new one stays.
+    """
+    keys = {
+        "parts": ("model", "forget_set"),
+        "searches": ("model", "method"),
+        "sequence": ("model", "method", "requests", "metric"),
+        "rankings": ("model", "downstream"),
+    }
+    told = dict(new)
+    for name, key in keys.items():
+        there = {tuple(each[k] for k in key) for each in new[name]}
+        left = [e for e in old.get(name, []) if tuple(e[k] for k in key) not in there]
+        told[name] = [*new[name], *left]
+    return told
+
+
 def main(path: Path) -> None:
     """Read the result and store it."""
-    found = from_json(path.read_bytes())
+    found = compact(from_json(path.read_bytes()))
     target = RESULTS / f"bench_{path.stem}.json"
-    target.write_text(laid_out(compact(found)) + "\n")
+    old = json.loads(target.read_text()) if target.exists() else {}
+    target.write_text(laid_out(joined(found, old)) + "\n")
     print(f"{target}: {target.stat().st_size:,} bytes")
 
 

@@ -17,7 +17,9 @@ RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 PACKAGED = Path(rescind.demo.__file__).parent
 SIZES = ("demo", "full")
 CKA, ANEW = "forget CKA to retrained", "retrained, other seeds"
+LAST = "last layer only"
 PLANTED = "planted: retrained head"  # a cheat that outputs admit; features may have no power
+BENCHES = sorted(path.stem for path in RESULTS.glob("bench_*.json"))
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -91,23 +93,6 @@ def test_the_simulation_meets_the_theory_within_its_error() -> None:
     assert compared["beyond_2_standard_errors"] <= 22
 
 
-def test_no_control_passes_and_features_tell_what_outputs_do_not() -> None:
-    """What docs/concepts/judging.md says of the comparison of edits."""
-    found = stored("methods")
-    rows = {(r["forget_set"], r["model"]): r for r in found["rows"]}
-    judged = {at: r for at, r in rows.items() if r["verdict"] != "refused"}
-    assert (found["references"], found["seeds"]) == (8, 3)
-    assert {at[1] for at, r in judged.items() if r["unchanged"]} == {"original (no-op)"}
-    assert {r["verdict"] for r in judged.values()} == {"not_admissible"}
-    assert {r["rejection_rate_of_retrained"] for r in judged.values()} == {0.0}
-    cka = "forget CKA to retrained"
-    for model, value in (("eu_k", 0.58), ("simnpo", 0.77)):
-        gaps = rows["class shirt", model]["gaps"]
-        assert [name for name, gap in gaps.items() if not gap["equivalent"]] == [cka]
-        assert gaps[cka]["value"] == pytest.approx(value, abs=0.005)
-    assert not any(r["gaps"][cka]["power"] for at, r in judged.items() if at[0] == "random tenth")
-
-
 def test_the_stored_benchmark_says_what_the_page_on_judging_says() -> None:
     found = stored("bench_fashion")
     part = next(p for p in found["parts"] if p["forget_set"] == "random tenth")
@@ -129,14 +114,48 @@ def test_the_stored_benchmark_says_what_the_page_on_judging_says() -> None:
     assert not any(line["gaps"][CKA]["counts"] for line in lines.values())
 
 
-def test_no_control_but_retrained_models_is_admitted_anywhere() -> None:
-    for part in stored("bench_fashion")["parts"]:
+@pytest.mark.parametrize("name", BENCHES)
+def test_no_control_but_retrained_models_is_admitted_anywhere(name: str) -> None:
+    """Where features have no power the planted head, which has a retrained model's outputs, is."""
+    for part in stored(name)["parts"]:
         for line in part["lines"]:
-            if line["control"] and line["name"] != ANEW:
-                assert line["verdict"] != "admissible" or line["name"] == PLANTED, part[
-                    "forget_set"
-                ]
+            if line["control"] and line["name"] not in (ANEW, PLANTED):
+                assert line["verdict"] != "admissible", (part["forget_set"], line["name"])
+            if line["name"] == PLANTED and line["gaps"].get(CKA, {}).get("counts"):
+                assert line["verdict"] != "admissible", part["forget_set"]
+            assert not (line.get("unchanged") and any(line["ranks"].values()))
         assert part["floor"]["biased"] > 3 * abs(part["floor"]["unbiased"])
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_each_part_keeps_its_time_and_no_two_methods_are_alike(name: str) -> None:
+    found = stored(name)
+    for part in found["parts"]:
+        assert part["cpu_seconds"] < 90 * 60 and part["search_cpu_seconds"] < 90 * 60
+        if not part["decides"]:
+            continue
+        assert (part["references"], part["metrics_share"] < 0.1) == (8, True)
+        gaps = [
+            tuple(g["value"] for g in ln["gaps"].values()) for ln in part["lines"] if "gaps" in ln
+        ]
+        assert len(set(gaps)) == len(gaps)
+    trials = [len(search["trials"]) for search in found["searches"]]
+    assert trials and max(trials) <= 8
+    assert len(found["sequence"]) > 0
+
+
+def test_a_shallow_edit_passes_outputs_and_fails_features_where_they_have_power() -> None:
+    """Planted, and as found on real data: a new last layer on the class of the news."""
+    deep = {
+        (name, part["forget_set"], each["name"]): each
+        for name in BENCHES
+        for part in stored(name)["parts"]
+        for each in part["depth"]
+        if part["decides"] and each["passes_features"] != "no power"
+    }
+    assert {at for at, each in deep.items() if each["passes_features"]} == set()
+    for row in (LAST, PLANTED):
+        assert deep["bench_news", "class politics", row]["passes_outputs"]
 
 
 def test_low_rank_edits_hold_less_memory_than_the_docstring_says() -> None:

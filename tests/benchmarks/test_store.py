@@ -127,3 +127,11 @@ def test_a_picture_names_its_goal(kept: Any) -> None:
     title = script("draw_bench").title(kept["parts"][0])
     assert title == "resnet, random 10 %\ngoal: remove the influence of the records"
     assert script("draw_bench").title(kept["parts"][0] | {"goal": "concept"}).endswith("a concept")
+
+
+def test_parts_of_before_stay_unless_they_are_there_anew(store: ModuleType, kept: Any) -> None:
+    first, *others = kept["parts"]
+    old = {**kept, "parts": [{**first, "seeds": 99}, {**first, "forget_set": "another"}]}
+    found = store.joined(kept, old)["parts"]
+    assert found == [first, *others, {**first, "forget_set": "another"}]
+    assert store.joined(kept, {}) == store.joined(kept, kept) == kept

@@ -25,9 +25,8 @@ from rescind.data.words import naming
 from rescind.training.modules import CausalLM
 
 PERSON = "Blunkett"  # named in 27 articles, all of politics
-# by the rule of `choosing`; standard deviations of four retrained models: .015 of the forget loss,
-# .024 of CKA, .028 of the retain loss, .012 of the test loss, in nats a byte
-MARGINS = margins(TOKEN_METRICS, (0.07, 0.02, 0.10, 0.12, 0.05))
+# by the rule of `choosing`: `python benchmarks/margins.py language --models 4`
+MARGINS = margins(TOKEN_METRICS, (0.17, 0.02, 0.11, 0.09, 0.12))
 QUICK_MARGINS = margins(TOKEN_METRICS, (0.47, 0.02, 0.60, 0.53, 0.51))
 QUICK = ("finetune", "gradient_difference", "simnpo")
 NO_CLASS = (
@@ -45,11 +44,11 @@ class Language:
     learnt cannot be forgotten. ``each`` is how many passages an article gives.
     """
 
-    passages: int = 384
-    subject: int = 40
+    passages: int = 256
+    subject: int = 32
     held_out: int = 200
     each: int = 2
-    length: int = 128
+    length: int = 64
     width: int = 160
     depth: int = 4
     epochs: int = 16

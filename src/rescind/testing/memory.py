@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -14,8 +14,6 @@ from rescind.core.protocols import Editable
 from rescind.core.run import Environment, Order, Recipe, Run, Snapshot
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rescind.training.models import TrainedModel
 
 HERE = Environment("", "", "", "memory", "", 1, "")
@@ -79,10 +77,3 @@ class MemoryModel:
         require_finite(model.state(model.adapted))
         self.edited = model
         return replace(part, name="memory/edited")
-
-
-def same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    """Whether two states are equal bit by bit."""
-    import torch
-
-    return one.keys() == other.keys() and all(torch.equal(t, other[n]) for n, t in one.items())
