@@ -64,8 +64,9 @@ def roc(members: Tensor, non_members: Tensor) -> Roc:
     import torch
 
     inside, outside = _sorted(members, non_members)
-    distinct = torch.cat([inside, outside]).unique().flip(0)
-    thresholds = torch.cat([distinct.new_tensor([math.inf]), distinct])
+    top = inside.new_tensor([math.inf])
+    ordered = torch.cat([inside, outside]).sort(descending=True).values
+    thresholds = torch.cat([top, ordered[ordered.diff(prepend=top) != 0]])
     true, false = (len(side) - torch.searchsorted(side, thresholds) for side in (inside, outside))
     area, interval = _area(inside, outside)
     return Roc(thresholds, true, false, len(inside), len(outside), area, interval)
