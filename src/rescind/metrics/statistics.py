@@ -42,12 +42,12 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> tuple[float,
     Raises:
         BadParameter: what ``wilson`` refuses.
     """
-    from scipy.stats import beta
+    from scipy.special import betainccinv, betaincinv
 
     _refuse(successes, n, level)
     tail = (1 - level) / 2
-    low = float(beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
-    high = float(beta.isf(tail, successes + 1, n - successes)) if successes < n else 1.0
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
+    high = float(betainccinv(successes + 1, n - successes, tail)) if successes < n else 1.0
     return low, high
 
 
