@@ -1,0 +1,35 @@
+"""Seeding: records get secret codes before training, and later the model is asked for them.
+
+After SMS (arXiv 2509.25613), in the form that the probes of this project found to work: codes by a
+keyed hash of the record, a frozen read-out that the user holds, gradient flowing into the features.
+"""
+
+from __future__ import annotations
+
+from rescind.audits.seeding.bits import matched_bits, power
+from rescind.audits.seeding.codes import choose_decoys, code_of, codes_of, new_key
+from rescind.audits.seeding.kernel import kernel_test
+from rescind.audits.seeding.readout import centred, draw_readout, read_bits
+from rescind.audits.seeding.term import Seeding, half_augmented, loss_term, seeded_batch
+from rescind.audits.seeding.verdict import NOT_CLAIMABLE, SeedingVerdict, ask, decide
+
+__all__ = [
+    "NOT_CLAIMABLE",
+    "Seeding",
+    "SeedingVerdict",
+    "ask",
+    "centred",
+    "choose_decoys",
+    "code_of",
+    "codes_of",
+    "decide",
+    "draw_readout",
+    "half_augmented",
+    "kernel_test",
+    "loss_term",
+    "matched_bits",
+    "new_key",
+    "power",
+    "read_bits",
+    "seeded_batch",
+]
