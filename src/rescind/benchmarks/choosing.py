@@ -2,10 +2,10 @@
 
 The margins of all benchmarks follow one rule: four standard deviations between models retrained
 without a set, the largest of the sets that decide (of all, where none does), rounded up to
-hundredths and at least .02; quick sizes have their own, as fewer examples spread more. Four,
-since a retrained model held against seven others must itself pass a corrected equivalence test. The
-models had seeds from 700, which nothing else uses. No result of a method entered the rule, though
-quick runs, and one of the clothes, had been made under older margins.
+hundredths and at least .02 (`python benchmarks/margins.py NAME`, seeds that nothing else uses);
+quick sizes have their own. Four, since a retrained model held against seven others must itself pass
+a corrected equivalence test. No result of a method entered the rule, though runs had been made
+under older margins.
 """
 
 from __future__ import annotations
