@@ -6,19 +6,17 @@ erasure destroys them.
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rescind import methods_of, state
 from rescind.backends import Backends
-from rescind.core.canonical import build, digest, plain
+from rescind.core.canonical import build, digest
 from rescind.core.protocols import Entry, Job, Progress, Write
-from rescind.core.run import Order, Recipe, Run, Snapshot
-from rescind.jobs import Place, cell_reader, keep, open_desk, snapshot_name
+from rescind.core.run import Recipe, Run, Snapshot
 from rescind.metrics.equivalence import DECIDES
+from rescind.reference_job import TrainReference
 from rescind.trainer import cached_place
 
 
@@ -79,46 +77,3 @@ def _noted(
         write = Write("references", run.id, seconds)
         b.ledger.append(Entry("references.trained", request, facts, (write,)))
     return seconds
-
-
-@dataclass(frozen=True, slots=True)
-class TrainReference:
-    """Train one order with a seed of its own, and keep its last stage."""
-
-    place: Place
-    order: Order
-    seed: int
-    index: int
-
-    def run(self, progress: Progress) -> dict[str, Any]:
-        """The model as plain values, and processor seconds; None where it was stored already."""
-        from rescind.training.stages import train_order
-
-        desk, last = open_desk(self.place), len(self.order.slices) - 1
-        name = f"reference/{self.seed:x}/{snapshot_name(desk, self.order, last)}"
-        made_from = frozenset(desk.labels[str(c)] for c in self.order.cells(last))
-        started, known = time.process_time(), desk.b.artifacts.find(name) is not None
-
-        def save(stage: int, data: bytes) -> None:
-            if stage == last:
-                keep(desk.b, name, "reference", data, made_from)
-
-        def told(what: str, done: int, total: int) -> None:
-            progress(f"retrained model {self.index + 1} of {DECIDES}", done, total)
-
-        if not known:
-            recipe = replace(desk.run.recipe, seed=self.seed)
-            train_order(desk.model, recipe, self.order, cell_reader(desk), {}, save, told)
-        data = desk.b.artifacts.get(name)
-        snapshot = Snapshot(
-            name=name,
-            shard=self.order.shard,
-            order=self.order.index,
-            slices=self.order.slices,
-            blocks=self.order.blocks,
-            digest=hashlib.sha256(data).hexdigest(),
-            records=sum(len(desk.by_cell.get(str(c), ())) for c in self.order.cells(last)),
-            environment=desk.environment,
-        )
-        seconds = None if known else time.process_time() - started
-        return {"snapshot": plain(snapshot), "cpu_seconds": seconds}

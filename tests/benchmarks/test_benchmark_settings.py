@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rescind.benchmarks import choosing, news
+from rescind.benchmarks import choosing, news, tried
 from rescind.benchmarks.adult import Adult
 from rescind.benchmarks.fashion import DOWNSTREAM, TRAINED, Fashion
 from rescind.benchmarks.hours import Hours
@@ -159,7 +159,7 @@ def test_the_default_forgets_what_the_plan_names() -> None:
 
 
 def test_methods_that_cannot_serve_are_not_tried() -> None:
-    tokens, classes = choosing.editing("tokens"), choosing.editing("classes")
+    tokens, classes = tried.editing("tokens"), tried.editing("classes")
     assert set(Hours(people=600).setting(quick=False).methods) < {*classes, *tokens} - {"npo"}
     assert {"npo", "rmu", "finetune"} <= set(tokens)
     assert not {"salun", "delete", "cola"} & set(tokens)

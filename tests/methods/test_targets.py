@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rescind import methods_of
-from rescind.benchmarks.choosing import EXACT, editing, plain_recipe
+from rescind.benchmarks.choosing import plain_recipe
+from rescind.benchmarks.tried import EXACT, editing
 from rescind.core.dataset import Record, Split
 from rescind.core.errors import Refused, UnsupportedModel
 from rescind.core.task import Target, Task

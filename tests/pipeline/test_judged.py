@@ -34,7 +34,8 @@ from rescind.methods.eu_k import EUk
 from rescind.methods.finetune import FineTune
 from rescind.metrics.cka import LinearCka
 from rescind.readings import CKA, KNOWN, check_margins, sample
-from rescind.references import TrainReference, seeds_of
+from rescind.reference_job import TrainReference
+from rescind.references import seeds_of
 from rescind.render import to_html, to_markdown
 from rescind.resolve import Ask
 from rescind.training.models import trained_model

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from rescind.benchmarks.choosing import (
     CLASS_METRICS,
-    editing,
     margins,
     named,
     one_record,
@@ -14,6 +13,7 @@ from rescind.benchmarks.choosing import (
     tenths,
 )
 from rescind.benchmarks.setting import ForgetSet, Setting
+from rescind.benchmarks.tried import editing
 from rescind.core.dataset import Record
 from rescind.core.run import Recipe
 from rescind.data import adult

@@ -1,4 +1,4 @@
-"""Which records a benchmark forgets, how it trains, and which methods it tries.
+"""Which records a benchmark forgets, how it trains, and how far from retraining is near enough.
 
 The margins of all benchmarks follow one rule: four standard deviations between models retrained
 without a set, the largest of the sets that decide (of all, where none does), rounded up to
@@ -13,21 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rescind import methods_of
 from rescind.benchmarks.setting import ForgetSet, Kind
 from rescind.core.canonical import keyed
 from rescind.core.dataset import Record
 from rescind.core.judgement import Margin, Role
 from rescind.core.partition import Partition
 from rescind.core.run import AdamW, Recipe
-from rescind.core.task import Target, Task
+from rescind.core.task import Task
 from rescind.data.records import records_from
-from rescind.methods.base import ANY
 
 # public on purpose: everyone must draw the same sets
 SALT = b"rescind benchmarks"
-# exact methods are the reference and not what is tried; so is the end of auto
-EXACT = frozenset({"retrain", "sisa", "s3t", "auto"})
 CLASS_METRICS: tuple[tuple[str, Role], ...] = (
     ("forget accuracy", "forgetting"),
     ("forget confidence", "forgetting"),
@@ -109,16 +105,3 @@ def plain_recipe(task: Task, epochs: int, lr: float, batch_size: int = 64) -> Re
         batch_size=batch_size,
         optimizer=AdamW(lr=lr),
     )
-
-
-def editing(target: Target) -> tuple[str, ...]:
-    """All our registered methods that edit the weights of a task with these answers, by name.
-
-    Those that take linear models only are left out: no benchmark trains one.
-    """
-    names = [n for n in methods_of.METHODS.names() if "/" not in n and n not in EXACT]
-    return tuple(n for n in names if _takes(methods_of.METHODS.load(n), target))
-
-
-def _takes(method: type, target: Target) -> bool:
-    return target in getattr(method, "serves", ANY) and not getattr(method, "linear_only", False)

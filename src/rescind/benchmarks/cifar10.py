@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rescind.benchmarks.choosing import editing, named, plain_recipe, tenths, whole_classes
+from rescind.benchmarks.choosing import named, plain_recipe, tenths, whole_classes
 from rescind.benchmarks.setting import ForgetSet, Setting
+from rescind.benchmarks.tried import editing
 from rescind.core.dataset import Record
 from rescind.core.errors import BadParameter
 from rescind.core.judgement import Margin

@@ -9,7 +9,6 @@ from typing import Any
 
 from rescind.benchmarks.choosing import (
     CLASS_METRICS,
-    editing,
     margins,
     named,
     one_record,
@@ -18,6 +17,7 @@ from rescind.benchmarks.choosing import (
     whole_classes,
 )
 from rescind.benchmarks.setting import Downstream, ForgetSet, Setting
+from rescind.benchmarks.tried import editing
 from rescind.core.dataset import Record, Row
 from rescind.core.run import Recipe
 from rescind.data import fashion_mnist

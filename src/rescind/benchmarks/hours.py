@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rescind.benchmarks.choosing import editing, margins, named, one_record, plain_recipe, tenths
+from rescind.benchmarks.choosing import margins, named, one_record, plain_recipe, tenths
 from rescind.benchmarks.setting import ForgetSet, Setting
+from rescind.benchmarks.tried import editing
 from rescind.core.dataset import Record
 from rescind.core.judgement import Role
 from rescind.core.run import Recipe

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from rescind.benchmarks.choosing import (
     TOKEN_METRICS,
     drawn,
-    editing,
     margins,
     named,
     plain_recipe,
@@ -17,6 +16,7 @@ from rescind.benchmarks.choosing import (
     without,
 )
 from rescind.benchmarks.setting import ForgetSet, Setting
+from rescind.benchmarks.tried import editing
 from rescind.core.dataset import Record, Row
 from rescind.core.run import Recipe
 from rescind.data import bbc_news

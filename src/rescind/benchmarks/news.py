@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from rescind.benchmarks.choosing import (
     CLASS_METRICS,
     drawn,
-    editing,
     margins,
     named,
     one_record,
@@ -25,6 +24,7 @@ from rescind.benchmarks.choosing import (
     without,
 )
 from rescind.benchmarks.setting import ForgetSet, Setting
+from rescind.benchmarks.tried import editing
 from rescind.core.canonical import digest
 from rescind.core.dataset import Record
 from rescind.core.protocols import Progress

@@ -59,8 +59,8 @@ class Setting:
 
     ``train`` is all that the original model sees. ``validation`` is what a search may look at and
     ``test`` what is reported; neither is trained on. ``searched`` is the forget set of the search
-    and in no table. ``models`` are recipes by name, ``subgroup`` the column of the rows that names
-    their subgroup, ``quick`` says that the size is for a look and no figure.
+    and in no table. ``models`` are recipes by name, ``subgroup`` the column that names the subgroup
+    of a row; ``quick`` is a size for a look.
     """
 
     name: str
