@@ -32,7 +32,9 @@ def test_p_is_exact(total: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize(("n", "bits", "alpha"), [(1, 32, 0.001), (5, 4, 0.05), (1, 3, 0.001)])
+@pytest.mark.parametrize(
+    ("n", "bits", "alpha"), [(1, 32, 0.001), (5, 4, 0.05), (1, 3, 0.001), (1, 3, 0.9)]
+)
 def test_power_is_exact(rate: float, n: int, bits: int, alpha: float) -> None:
     assert power(rate, n, bits, alpha) == pytest.approx(slow_power(rate, n * bits, alpha), abs=1e-9)
 

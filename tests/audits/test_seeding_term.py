@@ -42,20 +42,19 @@ def test_the_term_is_its_formula(weight: float, negatives: float) -> None:
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_gradient_reaches_the_backbone_and_not_the_matrix() -> None:
-    backbone, matrix = nn.Linear(4, 3), MATRIX.clone().requires_grad_()
+def test_the_gradient_reaches_the_backbone() -> None:
+    backbone = nn.Linear(4, 3)
     inputs = torch.ones(2, 4)
     loss_term(backbone(inputs), CODES, backbone(-inputs), MATRIX, TWO).backward()  # type: ignore[no-untyped-call]
     assert backbone.weight.grad is not None and backbone.weight.grad.abs().sum() > 0
-    assert matrix.grad is None and not MATRIX.requires_grad
 
 
 def test_unseeded_records_are_drawn_to_no_bit() -> None:
     silent = loss_term(features(0), CODES, torch.zeros(4, 3), MATRIX, TWO)
     loud = loss_term(features(0), CODES, features(3, 4), MATRIX, TWO)
     alone = loss_term(features(0), CODES, torch.zeros(0, 3), MATRIX, TWO)
-    assert float(silent - alone) == pytest.approx(0.5 * log(2))
-    assert float(loud) > float(silent)
+    assert (silent - alone).item() == pytest.approx(0.5 * log(2))
+    assert loud.item() > silent.item()
 
 
 def test_a_stopped_gradient_is_refused_and_evaluation_is_not() -> None:
