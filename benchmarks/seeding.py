@@ -6,7 +6,7 @@ A small CNN on Fashion-MNIST (6,000 images; 50 seeded records of a user and 10 d
 with the term of ``rescind.audits.seeding``, without it, and then handled by servers that are honest
 or are not. Each is asked for the user's codes with both tests. Beside that: what the term costs in
 training time and accuracy, what the neighbours of a record show, and how often random keys are
-accused falsely. One thread; the loop is this script's own. About a minute and a half a seed.
+accused falsely. One thread; the loop is its own. A seed trains five models and tunes four.
 
 An interrupted run goes on with the next seed: each is a file in the work folder. The full size
 writes benchmarks/results/seeding.json.
