@@ -318,8 +318,7 @@ def results_block(bench: str) -> Iterator[str]:
     yield f"{found['what']}. `{command}`, {found['system']}, {found['threads']} thread."
     yield from ("", *(f"* Not applicable: {each}" for each in found["not_applicable"]))
     for part in found["parts"]:
-        if "cpu_seconds" in part:  # one that was stored before its time was kept is left out
-            yield from _part(part)
+        yield from _part(part)
     yield from _drift(found["sequence"])
 
 
