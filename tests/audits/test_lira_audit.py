@@ -115,6 +115,17 @@ def test_shrunk_means_are_the_posterior_of_known_moments() -> None:
     assert float((shrunk - gaps).std()) < 0.5 < float((raw - gaps).std())
 
 
+def test_the_level_is_what_is_left_when_the_gap_is_taken_off() -> None:
+    """Gaps of 6 without a spread; levels from four models, two of which saw the record."""
+    seen, levels = half(4, 20_000, 5), 3 * normal(20_000, seed=6)
+    shadows = trained_shadows(normal(4, 20_000, seed=7) + seen * 6 + levels, seen)
+    both = worlds(shadows)
+    for world, shift in ((both.inside, 6), (both.outside, 0)):
+        wrong = world.mean - levels - shift
+        assert abs(float(wrong.mean())) < 0.03
+        assert float(wrong.std()) == pytest.approx(0.5, abs=0.05)  # 1 / sqrt 4
+
+
 def test_records_that_no_model_tells_apart_give_nothing() -> None:
     target, seen, shadows = gaussian(16, 4000, gap=0)
     scores = lira(target, shadows)
@@ -162,7 +173,7 @@ def test_held_out_worlds_are_those_of_the_other_models(variance: Variance, shrin
 
 def test_equal_margins_leave_no_spread_when_a_third_is_held_out() -> None:
     margins, seen = normal(7, 5, seed=3), torch.ones(7, 5, dtype=torch.bool)
-    margins[:2, 0], seen[3:] = 0.1, False
+    margins[:2, 0], margins[2, 0], seen[3:] = 0.1, 1 / 3, False
     assert worlds(trained_shadows(margins, seen), "record").inside.variance.min() > 0
     with pytest.raises(BadData, match="1 records have one margin in all inside"):
         held_out_worlds(trained_shadows(margins, seen), "record")

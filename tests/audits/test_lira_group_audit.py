@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rescind.audits.lira import lira
 from rescind.audits.lira_drawn import drawn_finding
-from rescind.audits.lira_group import group_finding, held_out_power, power_on
+from rescind.audits.lira_group import group_finding
+from rescind.audits.lira_power import held_out_power, power_on
 from rescind.audits.shadows import Shadows, trained_shadows, unlearned_shadows
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
 
@@ -152,6 +153,12 @@ def test_drawn_groups_give_uniform_p_values_and_the_power_that_they_state() -> N
 def test_drawn_groups_are_no_exact_null_where_whole_models_differ() -> None:
     found = [drawn(*mixed_world(0.8, seed, shift=1.0), seed)[0] for seed in range(100)]
     assert sum(p < 0.05 for p in found) > 8
+
+
+def test_the_power_of_drawn_groups_is_measured_against_other_models() -> None:
+    """Within one model a shift cancels; beside its own null, power would be .7."""
+    stated = [drawn(*mixed_world(0.8, seed, shift=1.0), seed)[1] for seed in range(15)]
+    assert sum(stated) / 15 < 0.45
 
 
 def test_a_drawn_finding_repeats_and_does_not_see_the_order() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rescind.audits.rmia import rmia, rmia_offline, tuned_scale
+from rescind.audits.rmia import rmia, rmia_offline
+from rescind.audits.rmia_scale import tuned_scale
 from rescind.audits.shadows import Shadows, trained_shadows
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
 from rescind.metrics.membership import auc
@@ -111,6 +112,14 @@ def test_the_scale_is_tuned_on_reference_models_alone() -> None:
         areas.append(total)
     assert scale == areas.index(max(areas)) / 10
     assert 0.0 <= scale < 1.0  # a gap this wide needs a correction
+
+
+def test_a_record_that_equals_the_population_counts_at_a_ratio_of_one() -> None:
+    _, _, shadows, _, z = world(6, 8, gap=1, population=9)
+    sure = Shadows(torch.zeros(6, 8), shadows.inside, shadows.outside)
+    inputs = (torch.zeros(8), sure, torch.zeros(9), torch.zeros_like(z))
+    assert rmia(*inputs).tolist() == [1.0] * 8
+    assert rmia(*inputs, gamma=1.01).tolist() == [0.0] * 8
 
 
 def test_order_does_not_matter() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rescind.audits.finding import Finding
 from rescind.audits.shadows import Shadows
 from rescind.audits.worlds import held_out_worlds
-from rescind.core.errors import BadParameter, InsufficientEvidence
+from rescind.core.errors import InsufficientEvidence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,20 +47,20 @@ def group_finding(
         shadows: margins (models, n); in some models all n records are inside, in others outside.
         audit: name of the finding.
         level: the p-value below which the null is rejected.
-        power: ``held_out_power`` or ``power_on``; None leaves it unsaid.
+        power: from ``lira_power``; None leaves it unsaid.
 
     Raises:
         BadData, InsufficientEvidence: as ``lira``.
         InsufficientEvidence: so few models without the group that no p-value is below the level.
     """
-    own, null = _statistics(shadows.margins_of(target), shadows, level)
+    own, null = group_statistics(shadows.margins_of(target), shadows, level)
     n = shadows.margins.shape[1]
     low, middle, high = float(null.quantile(0.025)), float(null.mean()), float(null.quantile(0.975))
     return Finding(
         audit=audit,
         null="no_trace",
         n=n,
-        p=_rank(own, null),
+        p=rank_of(own, null),
         effect=(own - middle) / n,
         interval=((own - max(middle, high)) / n, (own - min(middle, low)) / n),
         unit=UNIT,
@@ -69,60 +69,12 @@ def group_finding(
     )
 
 
-def held_out_power(shadows: Shadows, level: float = LEVEL) -> float:
-    """Share of the models inside for the whole group that ``group_finding`` rejects.
-
-    Each is held out of the shadows in turn. For LiRA these are models that hold the records, and
-    this is the power to see that nothing was removed. For U-LiRA they are models that the audited
-    method has treated: the share says how often *that method* leaves a trace, and is near the level
-    where it leaves none.
-
-    Raises:
-        InsufficientEvidence: no model is inside for the whole group; as ``group_finding``.
-    """
-    whole = shadows.inside.all(1).nonzero()[:, 0].tolist()
-    if not whole:
-        raise InsufficientEvidence(
-            "No shadow model has seen the whole group.",
-            "Power is measured on models with a known answer.",
-            "Train shadow models on all records of the request, or give power_on such models.",
-        )
-    found = [
-        _rank(*_statistics(shadows.margins[model], shadows.without(model), level)) < level
-        for model in whole
-    ]
-    return sum(found) / len(found)
-
-
-def power_on(holding: Tensor, shadows: Shadows, level: float = LEVEL) -> float:
-    """Share of models that hold the group which ``group_finding`` rejects.
-
-    U-LiRA looks along the direction in which the audited method differs from retraining. Where it
-    hardly differs there is none, and models that hold the records pass too: then this is low, and
-    U-LiRA says nothing about a model that was not unlearned at all. LiRA is for that.
-
-    Args:
-        holding: margins (models, n) of models that are no shadows and hold the records, such as
-            those that other shadows were before they unlearned.
-        shadows: as for ``group_finding``.
-        level: as for ``group_finding``.
+def group_statistics(target: Tensor, shadows: Shadows, level: float) -> tuple[float, Tensor]:
+    """The target's statistic and those (models,) of the models that never saw the group.
 
     Raises:
         BadData, InsufficientEvidence: as ``group_finding``.
-        BadParameter: no models.
     """
-    if holding.dim() != 2 or len(holding) < 1:
-        raise BadParameter(
-            f"The models that hold the records have margins of the shape {tuple(holding.shape)}.",
-            "Power is a share of models.",
-            "Pass (models, n) with one model or more.",
-        )
-    found = [_rank(*_statistics(shadows.margins_of(x), shadows, level)) < level for x in holding]
-    return sum(found) / len(found)
-
-
-def _statistics(target: Tensor, shadows: Shadows, level: float) -> tuple[float, Tensor]:
-    """The target's statistic and those of the models that never saw the group."""
     never = shadows.outside.all(1).nonzero()[:, 0].tolist()
     if 1 / (len(never) + 1) >= level:
         raise InsufficientEvidence(
@@ -136,5 +88,6 @@ def _statistics(target: Tensor, shadows: Shadows, level: float) -> tuple[float, 
     return float(sums[-1]), sums[:-1]
 
 
-def _rank(own: float, null: Tensor) -> float:
+def rank_of(own: float, null: Tensor) -> float:
+    """The p-value: the share of all models, the target among them, with at least its statistic."""
     return (1 + int((null >= own).sum())) / (len(null) + 1)

@@ -54,7 +54,7 @@ def rmia(
     inside = _log_mean(shadows.margins, shadows.inside, "inside")
     outside = _log_mean(shadows.margins, shadows.outside, "outside")
     own = _log_probabilities(shadows.margins_of(target)) - _mixed(inside, outside, 0.5)
-    x, z = _population(shadows, target_population, population)
+    x, z = checked_population(shadows, target_population, population)
     return _share(own, x - _log_mean(z, torch.ones_like(z, dtype=torch.bool), "outside"), gamma)
 
 
@@ -79,7 +79,7 @@ def rmia_offline(
         shadows: as in ``rmia``; only models outside for a record are used.
         target_population: as in ``rmia``.
         population: as in ``rmia``.
-        scale: the paper's a, in [0, 1]; ``tuned_scale`` finds it.
+        scale: the paper's a, in [0, 1]; ``rmia_scale`` finds it.
         gamma: as in ``rmia``.
 
     Raises:
@@ -93,43 +93,13 @@ def rmia_offline(
         raise BadParameter(
             f"The scale is {scale}.",
             "It moves the mean outside towards the sure answer, 1.",
-            "Use a number from 0 to 1, such as tuned_scale gives.",
+            "Use a number from 0 to 1, such as rmia_scale gives.",
         )
     outside = _log_mean(shadows.margins, shadows.outside, "outside")
     own = _log_probabilities(shadows.margins_of(target)) - _scaled(outside, scale)
-    x, z = _population(shadows, target_population, population)
+    x, z = checked_population(shadows, target_population, population)
     mean = _log_mean(z, torch.ones_like(z, dtype=torch.bool), "outside")
     return _share(own, x - _scaled(mean, scale), gamma)
-
-
-def tuned_scale(shadows: Shadows, population: Tensor) -> float:
-    """The scale, of 0, 0.1, ..., 1, with the best mean area over reference models held out.
-
-    Each in turn is attacked by the others; the audited model is not touched. The published code
-    tunes on one paired model. It needs no model beyond those of the offline attack, as long as
-    each was trained on some of the records.
-
-    Raises:
-        BadData, InsufficientEvidence: as ``rmia_offline``, with each model held out.
-        InsufficientEvidence: a model that was trained on none or on all of the records.
-    """
-    from rescind.metrics.membership import auc
-
-    _, z = _population(shadows, population[0], population)
-    sides = zip(shadows.inside, shadows.outside, strict=True)
-    if not all(bool(i.any()) and bool(o.any()) for i, o in sides):
-        raise InsufficientEvidence(
-            "A reference model was trained on none or on all of the records.",
-            "The scale is tuned on models that have seen some.",
-            "Train each reference model on half of the records, or set the scale.",
-        )
-    areas = [0.0] * 11
-    for model in range(len(z)):
-        rest, others = shadows.without(model), z[[m for m in range(len(z)) if m != model]]
-        for tenth in range(11):
-            found = rmia_offline(shadows.margins[model], rest, z[model], others, tenth / 10)
-            areas[tenth] += auc(found[shadows.inside[model]], found[shadows.outside[model]])
-    return areas.index(max(areas)) / 10
 
 
 def _share(own: Tensor, population: Tensor, gamma: float) -> Tensor:
@@ -169,7 +139,14 @@ def _log_mean(values: Tensor, mask: Tensor, name: str) -> Tensor:
     return kept.logsumexp(0) - models.double().log()
 
 
-def _population(shadows: Shadows, target: Tensor, population: Tensor) -> tuple[Tensor, Tensor]:
+def checked_population(
+    shadows: Shadows, target: Tensor, population: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the population in the audited model (m,) and the others (models, m).
+
+    Raises:
+        BadData: other shapes, or what is no log of a probability.
+    """
     x = checked_values(target, "log-probabilities of the population")
     if tuple(population.shape) != (len(shadows.margins), len(x)):
         raise BadData(

@@ -46,8 +46,7 @@ class Shadows:
         if both:
             raise BadData(
                 f"{both} times a shadow model is in both worlds for one record.",
-                "A model either has or has not seen a record.",
-                "Give the outside mask as the negation, or leave the model out of both.",
+                do="Give the outside mask as the negation, or leave the model out of both.",
             )
         flat = checked_values(self.margins.flatten(), "shadow margins")
         object.__setattr__(self, "margins", flat.reshape(self.margins.shape))
@@ -68,18 +67,18 @@ class Shadows:
             torch.cat([self.outside, row]),
         )
 
-    def margins_of(self, target: Tensor, name: str = "margins of the audited model") -> Tensor:
+    def margins_of(self, target: Tensor) -> Tensor:
         """The target's margins (records,) as float64.
 
         Raises:
             BadData: not one for each record of the shadows, or one that is not finite.
         """
-        x = checked_values(target, name).to(self.margins.device)
+        x = checked_values(target, "margins of the audited model").to(self.margins.device)
         if len(x) != self.margins.shape[1]:
             raise BadData(
-                f"There are {len(x)} {name} and {self.margins.shape[1]} of the shadow models.",
-                "Both are of the same records, in the same order.",
-                "Score the same records with all models.",
+                f"There are {len(x)} margins of the audited model and {self.margins.shape[1]} of "
+                "the shadow models.",
+                do="Score the same records with all models, in the same order.",
             )
         return x
 
