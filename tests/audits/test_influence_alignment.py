@@ -58,7 +58,7 @@ def moved(step: Mapping[str, Tensor], rate: float) -> nn.Module:
     model = copy.deepcopy(A)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter += rate * step[name]
+            parameter.add_(step[name], alpha=rate)
     return model
 
 
@@ -66,7 +66,7 @@ def removed(rows: Tensor, noise: float = 0.0, rate: float = 0.05) -> nn.Module:
     """TAPE's own picture of unlearning: up the loss of some records, and somewhere else too."""
     each = [gradient(i) for i in rows.tolist()]
     draw = {n: noise * normal(*p.shape, seed=len(n)) for n, p in A.named_parameters()}
-    return moved({name: sum(g[name] for g in each) + draw[name] for name in each[0]}, rate)  # type: ignore[misc]
+    return moved({name: sum(g[name] for g in each) + draw[name] for name in each[0]}, rate)
 
 
 # --- scores, against one gradient after the other ---

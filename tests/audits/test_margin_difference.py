@@ -25,7 +25,7 @@ def found(w: World, extent: float, seed: int = 0) -> MarginDifference:
 # --- what is said of planted worlds ---
 
 
-@pytest.mark.parametrize(("n", "worlds"), [(1, 50), (12, 40)])
+@pytest.mark.parametrize(("n", "worlds"), [(1, 40), (12, 30)])
 def test_where_nothing_is_removed_p_is_uniform(n: int, worlds: int) -> None:
     p = torch.tensor([found(world(n, s), 0.0).p for s in range(worlds)])
     for level in (0.1, 0.25, 0.5, 0.75):
@@ -35,17 +35,17 @@ def test_where_nothing_is_removed_p_is_uniform(n: int, worlds: int) -> None:
 
 @pytest.mark.parametrize("extent", [0.0, 0.4, 1.0, 4.0])
 def test_the_planted_share_is_found_and_lies_in_the_interval(extent: float) -> None:
-    each = [found(world(16, s), extent) for s in range(100, 116)]
+    each = [found(world(16, s), extent) for s in range(100, 112)]
     extents = torch.tensor([f.extent for f in each], dtype=torch.float64)
     error = float(extents.std()) / len(each) ** 0.5
     assert float(extents.mean()) == pytest.approx(extent, abs=max(3 * error, 0.05))
-    assert sum(f.interval[0] <= extent <= f.interval[1] for f in each) >= 14
+    assert sum(f.interval[0] <= extent <= f.interval[1] for f in each) >= 10
 
 
 def test_a_single_record_has_an_interval_that_holds_its_share() -> None:
-    each = [found(world(1, s), 1.0) for s in range(200, 230)]
+    each = [found(world(1, s), 1.0) for s in range(200, 220)]
     assert all(f.interval[1] - f.interval[0] > 0.3 for f in each)
-    assert sum(f.interval[0] <= 1 <= f.interval[1] for f in each) >= 26
+    assert sum(f.interval[0] <= 1 <= f.interval[1] for f in each) >= 17
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from margin_worlds import normal
 from torch import Tensor
 
-from rescind.audits.shadow_difference import ShadowDifference, foretold, measure
+from rescind.audits.shadow_difference import ShadowDifference, _drawn_sets, foretold, measure
 from rescind.audits.shadows import Shadows, trained_shadows
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
 
@@ -35,7 +35,7 @@ def found(n: int, extent: float, seed: int, models: int = MODELS) -> ShadowDiffe
 
 @pytest.mark.parametrize("n", [1, 20])
 def test_where_records_were_kept_p_is_uniform(n: int) -> None:
-    worlds = 60
+    worlds = 40
     p = torch.tensor([found(n, 0.0, s).p for s in range(worlds)])
     for level in (0.1, 0.25, 0.5, 0.75):
         share, error = float((p <= level).double().mean()), (level * (1 - level) / worlds) ** 0.5
@@ -44,13 +44,13 @@ def test_where_records_were_kept_p_is_uniform(n: int) -> None:
 
 @pytest.mark.parametrize("extent", [0.0, 0.5, 1.0, 3.0])
 def test_the_planted_share_is_found_and_lies_in_the_interval(extent: float) -> None:
-    each = [found(20, extent, s) for s in range(100, 130)]
+    each = [found(20, extent, s) for s in range(100, 120)]
     extents = torch.tensor([f.extent for f in each], dtype=torch.float64)
     error = float(extents.std()) / len(each) ** 0.5
     assert float(extents.mean()) == pytest.approx(extent, abs=max(3 * error, 0.1))
     inside = sum(f.interval[0] <= extent <= f.interval[1] for f in each)
     # records owe unequally, which more than a removal makes count more than shadows have shown
-    assert inside >= (26 if extent <= 1 else 15)
+    assert inside >= (17 if extent <= 1 else 10)
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_the_rule_is_the_extent(extent: float, says: str) -> None:
 
 
 def test_the_power_is_how_often_removed_sets_are_found() -> None:
-    each = [found(5, 1.0, s) for s in range(200, 240)]
+    each = [found(5, 1.0, s) for s in range(200, 230)]
     seen = sum(f.p < 0.05 for f in each) / len(each)
     told = sum(f.power for f in each) / len(each)
-    assert told == pytest.approx(seen, abs=3 * math.sqrt(seen * (1 - seen) / 40))
+    assert told == pytest.approx(seen, abs=3 * math.sqrt(seen * (1 - seen) / 30))
     assert found(1, 1.0, 0).power < found(5, 1.0, 0).power < found(20, 1.0, 0).power
 
 
@@ -136,7 +136,7 @@ def test_the_statistic_is_the_likelihood_ratio() -> None:
 
 def test_bad_input_is_told() -> None:
     shadows, observed, requested = made(5, 1.0, 0)
-    with pytest.raises(BadData, match="79 margins after"):
+    with pytest.raises(BadData, match="79 margins of"):
         measure(shadows, observed[1:], requested)
     with pytest.raises(BadData, match="No record is requested"):
         measure(shadows, observed, torch.zeros_like(requested))
@@ -160,3 +160,16 @@ def test_shadows_that_tell_nothing_apart_are_refused() -> None:
         foretold(trained_shadows(torch.zeros(MODELS, RECORDS), shadows.inside))
     with pytest.raises(InsufficientEvidence, match="0 records were in one"):
         foretold(trained_shadows(shadows.margins, torch.ones_like(shadows.inside)))
+
+
+def test_a_shadow_is_not_judged_by_itself() -> None:
+    """Judged by models among which it is, it would lie too near to what they foretell."""
+    spreads, extents = [], []
+    for seed in range(50, 250, 20):
+        shadows, _, _ = made(10, 0.0, seed, models=4)
+        kept, removed = _drawn_sets(shadows, 10, 100, torch.Generator().manual_seed(0))
+        spreads.append(float((kept[0] / kept[2].sqrt()).std()))
+        extents.append([float((part[0] / part[1]).mean()) for part in (kept, removed)])
+    assert sum(spreads) / 10 == pytest.approx(1.0, abs=0.12)
+    assert sum(e[0] for e in extents) / 10 == pytest.approx(0.0, abs=0.03)
+    assert sum(e[1] for e in extents) / 10 == pytest.approx(1.0, abs=0.03)

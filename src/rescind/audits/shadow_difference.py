@@ -114,12 +114,12 @@ def measure(
     """Judge the model after by the shadows.
 
     Args:
-        shadows: neighbour-centred margins of the requested records and of further candidates, about
-            as many again or more, in four models or more.
+        shadows: neighbour-centred margins of the requested records and of further candidates,
+            in four models or more; best, each had twice as many of them as are requested.
         observed: neighbour-centred margins (m,) in the model after, of the same records.
         requested: (m,) bool.
         level: of the test, one-sided: an overshoot lies on the same side, and the extent tells it.
-        sets: drawn from each shadow, of as many records as are requested, with replacement.
+        sets: drawn from each shadow, of as many records as are requested if it had so many.
         seed: of the draws.
 
     Raises:
@@ -129,7 +129,7 @@ def measure(
     """
     import torch
 
-    margins = shadows.margins_of(observed, "margins after").cpu()
+    margins = shadows.margins_of(observed).cpu()
     asked = _refuse(shadows, requested, level, sets)
     n = int(asked.sum())
     t, e, v = (float(x) for x in foretold(shadows).scores(margins)[:, asked].sum(1))
@@ -210,8 +210,8 @@ def _noise(margins: Tensor, masks: Tensor, count: Tensor, mean: Tensor) -> float
 def _drawn_sets(shadows: Shadows, n: int, sets: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """(3, draws) of sums over sets of n records that a shadow had, and of n that it had not.
 
-    Each shadow is judged by the others. Records are drawn with replacement, so that n may exceed
-    what a shadow had, and sets from few records do not look alike for that.
+    Each shadow is judged by the others. No record comes twice in a set, which would spread the
+    null; where a shadow had fewer than n records, the set is all of them.
     """
     import torch
 
@@ -222,7 +222,8 @@ def _drawn_sets(shadows: Shadows, n: int, sets: int, generator: Generator) -> tu
         for found, mask in ((kept, shadows.inside[s]), (removed, shadows.outside[s])):
             rows = mask.cpu().nonzero().flatten()
             if len(rows):
-                index = torch.randint(len(rows), (sets, n), generator=generator)
+                order = torch.rand(sets, len(rows), generator=generator)
+                index = order.topk(min(n, len(rows)), dim=1).indices
                 found.append(scores[:, rows[index]].sum(2))
     return torch.cat(kept, 1), torch.cat(removed, 1)
 
