@@ -180,6 +180,17 @@ def test_what_the_page_on_judging_says_of_a_class() -> None:
     assert [round(scores[n], 2) for n in ("cola", ANEW)] == [0.89, 0.96]
 
 
+def test_how_often_the_rule_rejects_retrained_models() -> None:
+    rates = {
+        (name, part["forget_set"]): part["rejection_rate_of_retrained"]
+        for name in BENCHES
+        for part in stored(name)["parts"]
+        if part["decides"]
+    }
+    assert rates.pop(("bench_adult", "Male/Black")) == 0.25
+    assert set(rates.values()) == {0.0} and len(rates) >= 7
+
+
 def test_what_the_page_on_judging_says_of_requests_in_a_row() -> None:
     points = stored("bench_news")["sequence"]
     due: dict[str, set[int]] = {p["method"]: set() for p in points}
