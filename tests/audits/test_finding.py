@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from rescind.audits.extent import Told, as_removal
 from rescind.audits.finding import ENOUGH, Finding, Null
 from rescind.core.errors import BadParameter
 
@@ -14,21 +15,24 @@ TRACE = Finding(
 
 
 @pytest.mark.parametrize(
-    ("null", "p", "power", "outcome"),
+    ("null", "p", "power", "as_removal", "outcome"),
     [
-        ("no_trace", 0.049, None, "residue_found"),
-        ("no_trace", 0.05, ENOUGH, "removed_supported"),
-        ("no_trace", 0.05, 0.79, "no_power"),
-        ("no_trace", 0.9, None, "no_power"),
-        ("nothing_removed", 0.01, None, "removed_supported"),
-        ("nothing_removed", 0.2, 0.95, "residue_found"),
-        ("nothing_removed", 0.2, 0.5, "no_power"),
+        ("no_trace", 0.049, None, None, "residue_found"),
+        ("no_trace", 0.05, ENOUGH, None, "removed_supported"),
+        ("no_trace", 0.05, 0.79, None, "no_power"),
+        ("no_trace", 0.9, None, None, "no_power"),
+        ("nothing_removed", 0.01, None, True, "removed_supported"),
+        ("nothing_removed", 0.01, 0.99, False, "residue_found"),
+        ("nothing_removed", 0.01, 0.99, None, "no_power"),
+        ("nothing_removed", 0.2, 0.95, None, "residue_found"),
+        ("nothing_removed", 0.2, 0.5, True, "no_power"),
     ],
 )
-def test_what_stands_says_something_only_with_power(
-    null: Null, p: float, power: float | None, outcome: str
+def test_what_stands_says_something_only_with_power_and_a_change_is_no_removal(
+    null: Null, p: float, power: float | None, as_removal: bool | None, outcome: str
 ) -> None:
-    assert replace(TRACE, null=null, p=p, power=power).outcome == outcome
+    found = replace(TRACE, null=null, p=p, power=power, as_removal=as_removal)
+    assert found.outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -37,3 +41,18 @@ def test_what_stands_says_something_only_with_power(
 def test_what_is_no_finding(bad: dict[str, Any]) -> None:
     with pytest.raises(BadParameter):
         replace(TRACE, **bad)
+
+
+@pytest.mark.parametrize(
+    ("told", "answer"),
+    [
+        ("as_removed", True),
+        ("partly", False),
+        ("overshoot", False),
+        ("strengthened", False),
+        ("changed", None),
+        ("nothing_seen", None),
+    ],
+)
+def test_too_little_and_too_much_are_no_removal(told: Told, answer: bool | None) -> None:
+    assert as_removal(told) is answer

@@ -13,6 +13,14 @@ OVERSHOT = 2.0  # above it, with an interval above 1, more was changed than retr
 Told = Literal["nothing_seen", "strengthened", "changed", "partly", "as_removed", "overshoot"]
 
 
+def as_removal(told: Told) -> bool | None:
+    """Whether the change is that of a removal; None where its share is not known, or none was seen.
+
+    More than retraining changes is no removal either: it is a trace of its own.
+    """
+    return None if told in ("changed", "nothing_seen") else told == "as_removed"
+
+
 def told(
     p: float, level: float, drop: float, extent: float | None, interval: tuple[float, float]
 ) -> Told:

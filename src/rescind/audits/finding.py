@@ -19,7 +19,8 @@ class Finding:
 
     ``p`` belongs to ``null``. ``effect`` has the unit ``unit`` and a 95 % interval. ``power`` is
     how often the audit rejects the null at ``level`` where it is false, measured on models with a
-    known answer; None where that was not measured.
+    known answer; None where that was not measured. ``as_removal`` says of an audit of
+    "nothing_removed" whether its effect is what a removal has; None where that is not known.
     """
 
     audit: str
@@ -31,6 +32,7 @@ class Finding:
     unit: str
     level: float = 0.05
     power: float | None = None
+    as_removal: bool | None = None
 
     def __post_init__(self) -> None:
         shares = (self.p, self.level, self.power or 0.0)
@@ -40,13 +42,17 @@ class Finding:
 
     @property
     def outcome(self) -> Outcome:
-        """A rejected null speaks by itself, one that stands only where there was power.
+        """What the rejected null says, or, where it stands, what the power lets it say.
 
-        Without a trace nothing is found; to have been changed is not to have been removed, which
-        is for ``effect`` to say: how much of what retraining changes was changed.
+        A trace that was seen is a residue. To have been changed is not to have been removed: that
+        is supported only where the effect is that of a removal, and too little and too much of it
+        are residues alike.
         """
-        rejected: Outcome = "residue_found" if self.null == "no_trace" else "removed_supported"
-        stands: Outcome = "removed_supported" if self.null == "no_trace" else "residue_found"
-        if self.p < self.level:
-            return rejected
-        return stands if self.power is not None and self.power >= ENOUGH else "no_power"
+        rejected = self.p < self.level
+        if not rejected and (self.power is None or self.power < ENOUGH):
+            return "no_power"
+        if self.null == "no_trace":
+            return "residue_found" if rejected else "removed_supported"
+        if rejected and self.as_removal is None:
+            return "no_power"
+        return "removed_supported" if rejected and self.as_removal else "residue_found"

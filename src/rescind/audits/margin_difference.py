@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rescind.audits.extent import Told, told
+from rescind.audits.extent import Told, as_removal, told
 from rescind.audits.finding import Finding
 from rescind.audits.holdout_gap import Gap, Holdout, holdout_gap
 from rescind.audits.matched import CONTROLS, Groups, match
@@ -101,6 +101,7 @@ class MarginDifference:
             unit="nats of margin" if self.extent is None else "share of what retraining changes",
             level=self.level,
             power=power,
+            as_removal=as_removal(self.told),
         )
 
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rescind.audits.extent import Told, told
+from rescind.audits.extent import Told, as_removal, told
 from rescind.audits.finding import Finding
 from rescind.audits.rows import checked_mask
 from rescind.audits.shadows import Shadows
@@ -99,6 +99,7 @@ class ShadowDifference:
             unit="share of what retraining changes",
             level=self.level,
             power=self.power,
+            as_removal=as_removal(self.told),
         )
 
 
