@@ -43,10 +43,10 @@ def run_part(bench: Bench, forget: ForgetSet) -> Part:
     looked, values, broken = _measured(bench, sets, rows, references)
     rows = {name: subject for name, subject in rows.items() if name in looked}
     against = columns(sets.measures, references, references)
-    spent = time.process_time() - reading
-    retraining = mean_cost([made.cost for made in retrained])
     add_zrf(values, against, looked, references, looked[RANDOM_LINE][0])
     add_klom(values, against, looked, references, ANEW_LINE)
+    spent = time.process_time() - reading
+    retraining = mean_cost([made.cost for made in retrained])
     deep_notes = _deepen(sets, rows, looked, values, references) if bench.deep else []
     if bench.deep:
         against |= deep_columns(sets, retrained, references, references)

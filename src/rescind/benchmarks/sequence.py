@@ -33,6 +33,7 @@ class Stop:
     forgotten: ForgetSet
     sets: Sets
     retrained: Sequence[Looks]
+    against: Columns
 
 
 def points(bench: Bench, forget: ForgetSet) -> tuple[tuple[Point, ...], tuple[str, ...]]:
@@ -97,7 +98,8 @@ def _stop(bench: Bench, forget: ForgetSet, chunks: Sequence[Sequence[Record]]) -
     count = REFERENCES if forget.decides else SHOWN
     retrained = bench.train(retain, AFTER, count, f"retrained after {len(chunks)} requests")
     sets = sets_of(bench.models.recipe.task, setting, forgotten, retain.records, setting.test)
-    return Stop(len(chunks), forgotten, sets, [sets.looks(made.model) for made in retrained])
+    looks = [sets.looks(made.model) for made in retrained]
+    return Stop(len(chunks), forgotten, sets, looks, columns(sets.measures, looks, looks))
 
 
 def _through(
@@ -127,7 +129,7 @@ def _told(
 ) -> list[Point]:
     """The gaps at the stops, and from which of them on retraining is due."""
     at, margins = {stop.requests: stop for stop in stops}, bench.setting.margins
-    against = {n: columns(s.sets.measures, s.retrained, s.retrained) for n, s in at.items()}
+    against = {n: stop.against for n, stop in at.items()}
     display = not all(stop.forgotten.decides for stop in stops)
     drifts = drift(candidate, against, margins, display=display)
     due = retraining_due(drifts, margins, display=display)
