@@ -170,6 +170,13 @@ def test_what_the_page_on_judging_says_of_the_class_of_news() -> None:
     assert gaps == {-0.295}
 
 
+def test_hours_are_known_by_heart_to_the_degree_that_the_docstring_says() -> None:
+    part = next(p for p in stored("bench_hours")["parts"] if p["forget_set"] == "random tenth")
+    original = next(line for line in part["lines"] if line.get("unchanged"))
+    gap = original["gaps"]["forget rmse"]
+    assert (round(gap["value"], 2), round(gap["retrained"], 2)) == (0.41, 0.55)
+
+
 def test_what_the_page_on_judging_says_of_a_class() -> None:
     found = stored("bench_fashion")
     part = next(p for p in found["parts"] if p["forget_set"] == "top 1 class")
