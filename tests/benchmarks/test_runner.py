@@ -17,7 +17,7 @@ from rescind.benchmarks.sequence import points
 from rescind.benchmarks.setting import Setting
 from rescind.benchmarks.stored import from_json
 from rescind.benchmarks.subjects import ANEW_LINE, ORIGINAL_LINE
-from rescind.core.errors import BadParameter, Diverged, UnknownPlugin
+from rescind.core.errors import BadParameter, Diverged, StorageFailed, UnknownPlugin
 from rescind.core.protocols import Unlearner
 from rescind.methods.finetune import FineTune
 
@@ -123,6 +123,46 @@ def test_the_requests_of_a_sequence_are_the_forget_set_once(tmp_path: Path) -> N
     found, stopped = points(cloud_bench(tmp_path, setting), setting.forget_sets[1])
     assert max(p.forgotten for p in found) == len(setting.forget_sets[1].records)
     assert stopped == ()
+
+
+def test_retraining_is_due_for_the_original_and_never_for_retrained_models(tmp_path: Path) -> None:
+    bare = cloud_setting(methods=("finetune",))
+    # wider than the spread of so small models, far below what a class that is still known gives
+    wide = tuple(dataclasses.replace(margin, width=0.3) for margin in bare.margins)
+    setting = dataclasses.replace(bare, margins=wide)
+    asked = dataclasses.replace(setting.forget_sets[0], kind="random")
+    found, _ = points(cloud_bench(tmp_path, setting), asked)
+    due = {(p.method, p.retraining_due) for p in found if p.requests == 3}
+    assert (ORIGINAL_LINE, True) in due
+    assert (ANEW_LINE, True) not in due
+
+
+def test_a_metric_that_early_requests_are_too_few_for_is_told_and_measured_later(
+    tmp_path: Path,
+) -> None:
+    setting = cloud_setting(decides=False, methods=("finetune",))
+    few = dataclasses.replace(setting.forget_sets[1], records=setting.train[:12:2])
+    found, stopped = points(cloud_bench(tmp_path, setting), few)  # two records a request
+    measured = {(p.requests, p.metric) for p in found}
+    assert (3, "forget CKA to retrained") in measured
+    assert (1, "forget CKA to retrained") not in measured
+    assert (1, "forget accuracy") in measured
+    assert ["CKA to retrained is not measured after 1 requests" in told for told in stopped] == [
+        True
+    ]
+
+
+def test_a_full_disk_ends_a_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = cloud_setting(decides=False, methods=("finetune",))
+    bench = cloud_bench(tmp_path, setting)
+    assert bench.searched.found
+
+    def full(*_: object) -> None:
+        raise StorageFailed("The disk is full.")
+
+    monkeypatch.setattr(Models, "edited", full)
+    with pytest.raises(StorageFailed):
+        points(bench, setting.forget_sets[1])
 
 
 def test_a_sequence_that_cannot_go_on_is_told(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rescind import methods_of
@@ -47,7 +47,7 @@ def points(bench: Bench, forget: ForgetSet) -> tuple[tuple[Point, ...], tuple[st
     """
     chunks = _chunks(forget.records, max(bench.setting.sequence))
     stops = [_stop(bench, forget, chunks[:n]) for n in bench.setting.sequence]
-    found, stopped = _controls(bench, stops), []
+    found, stopped = _controls(bench, stops), list(_unmeasured(bench, stops))
     for name, search in _nearest(bench.searched.found):
         method = methods_of.make(name, search.chosen)
         try:
@@ -128,12 +128,28 @@ def _told(
     bench: Bench, name: str, candidate: Mapping[int, Columns], stops: Sequence[Stop]
 ) -> list[Point]:
     """The gaps at the stops, and from which of them on retraining is due."""
-    at, margins = {stop.requests: stop for stop in stops}, bench.setting.margins
-    against = {n: stop.against for n, stop in at.items()}
+    at = {stop.requests: stop for stop in stops}
     display = not all(stop.forgotten.decides for stop in stops)
-    drifts = drift(candidate, against, margins, display=display)
-    due = retraining_due(drifts, margins, display=display)
+    drifts, measured = [], []
+    for margin in bench.setting.margins:
+        against = {n: stop.against for n, stop in at.items() if margin.metric in stop.against}
+        if against:
+            ours = {n: candidate[n] for n in against}
+            drifts += drift(ours, against, [margin], display=display)
+            measured.append(margin)
+    due = retraining_due(drifts, measured, display=display)
     return [_point(bench, name, each, at, due) for each in drifts]
+
+
+def _unmeasured(bench: Bench, stops: Sequence[Stop]) -> Iterator[str]:
+    """The first requests may have too few examples for a metric, as CKA needs four."""
+    for margin in bench.setting.margins:
+        few = [str(s.requests) for s in stops if margin.metric not in s.against]
+        if few:
+            yield (
+                f"Requests in a row, {bench.name}: {margin.metric} is not measured after"
+                f" {', '.join(few)} requests: too few examples are forgotten."
+            )
 
 
 def _step(bench: Bench, method: Unlearner, model: Made, halves: Halves, seed: int) -> Made:
