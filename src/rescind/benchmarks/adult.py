@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 from rescind.benchmarks.choosing import (
     CLASS_METRICS,
+    group_and_one,
     margins,
     named,
-    one_record,
     plain_recipe,
     tenths,
 )
-from rescind.benchmarks.setting import ForgetSet, Setting
+from rescind.benchmarks.setting import Setting
 from rescind.benchmarks.tried import editing
-from rescind.core.dataset import Record
 from rescind.core.run import Recipe
 from rescind.data import adult
 from rescind.training.modules import Classification
@@ -60,7 +59,7 @@ class Adult:
             validation=test[:middle],
             test=test[middle:],
             models={"mlp": self._recipe(quick)},
-            forget_sets=self._forget_sets(random, train, quick),
+            forget_sets=group_and_one(random, train, self.group, quick),
             searched=searched,
             margins=QUICK_MARGINS if quick else MARGINS,
             methods=QUICK if quick else editing("classes"),
@@ -75,10 +74,3 @@ class Adult:
         sizes = {"inputs": adult.WIDTH, "outputs": 2, "hidden": [64]}
         task = Classification("rescind.training.zoo:mlp", adult.CLASSES, (adult.WIDTH,), sizes)
         return plain_recipe(task, self.quick_epochs if quick else self.epochs, 4e-3)
-
-    def _forget_sets(
-        self, random: ForgetSet, train: tuple[Record, ...], quick: bool
-    ) -> tuple[ForgetSet, ...]:
-        records = tuple(r for r in train if r.row["subgroup"] == self.group)
-        group = ForgetSet(self.group, "subgroup", records, decides=not quick)
-        return (random, group) if quick else (random, group, one_record(train))

@@ -89,6 +89,15 @@ def one_record(train: Sequence[Record]) -> ForgetSet:
     return ForgetSet("one record", "record", drawn(train, 1, "one record"))
 
 
+def group_and_one(
+    random: ForgetSet, train: Sequence[Record], group: str, quick: bool
+) -> tuple[ForgetSet, ...]:
+    """A random set, a subgroup, which decides, and a single record; of the quick size no record."""
+    records = tuple(r for r in train if r.row["subgroup"] == group)
+    found = (random, ForgetSet(group, "subgroup", records, decides=not quick))
+    return found if quick else (*found, one_record(train))
+
+
 def margins(metrics: Sequence[tuple[str, Role]], widths: Sequence[float]) -> tuple[Margin, ...]:
     """A margin of each metric, in its units."""
     return tuple(Margin(name, w, role) for (name, role), w in zip(metrics, widths, strict=True))

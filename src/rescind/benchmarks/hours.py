@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rescind.benchmarks.choosing import margins, named, one_record, plain_recipe, tenths
-from rescind.benchmarks.setting import ForgetSet, Setting
+from rescind.benchmarks.choosing import group_and_one, margins, named, plain_recipe, tenths
+from rescind.benchmarks.setting import Setting
 from rescind.benchmarks.tried import editing
-from rescind.core.dataset import Record
 from rescind.core.judgement import Role
 from rescind.core.run import Recipe
 from rescind.data import adult
@@ -19,8 +18,8 @@ METRICS: tuple[tuple[str, Role], ...] = (
     ("retain rmse", "utility"),
     ("test rmse", "utility"),
 )
-# by the rule of `choosing`, in units of 20 hours: the largest standard deviations of eight
-# retrained models a set are .019 of the forget rmse, .006 of CKA and .002 of the others
+# `python benchmarks/margins.py hours`, in units of 20 hours: the largest standard deviations of
+# eight retrained models a set are .019 of the forget rmse, .006 of CKA and .002 of the others
 MARGINS = margins(METRICS, (0.08, 0.03, 0.02, 0.02))
 QUICK_MARGINS = margins(METRICS, (0.04, 0.02, 0.02, 0.02))
 QUICK = ("finetune", "eu_k", "negative_gradient", "ssd")
@@ -37,9 +36,9 @@ class Hours:
     20 hours.
 
     3,000 people, half of those of ``adult``, 30 times each, and a hidden layer of 256 units: so the
-    model knows them by heart to some degree (an error of .41 on those it has seen and of .55 on
-    others), and what was never learnt cannot be forgotten. Half the rate of ``adult``, since
-    retrained models then differ less.
+    model knows them by heart to some degree (an error of .41 on a tenth that it has seen, of .55
+    where that tenth was left out), and what was never learnt cannot be forgotten. Half the rate of
+    ``adult``, since retrained models then differ less.
     """
 
     people: int = 3_000
@@ -67,7 +66,7 @@ class Hours:
             validation=test[:middle],
             test=test[middle:],
             models={"mlp": self._recipe()},
-            forget_sets=self._forget_sets(random, train, quick),
+            forget_sets=group_and_one(random, train, self.group, quick),
             searched=searched,
             margins=QUICK_MARGINS if quick else MARGINS,
             methods=QUICK if quick else editing("numbers"),
@@ -83,10 +82,3 @@ class Hours:
         sizes = {"inputs": adult.WIDTH, "outputs": 1, "hidden": [256]}
         task = Regression("rescind.training.zoo:mlp", (adult.WIDTH,), TOLERANCE, sizes)
         return plain_recipe(task, self.epochs, 2e-3)
-
-    def _forget_sets(
-        self, random: ForgetSet, train: tuple[Record, ...], quick: bool
-    ) -> tuple[ForgetSet, ...]:
-        records = tuple(r for r in train if r.row["subgroup"] == self.group)
-        group = ForgetSet(self.group, "subgroup", records, decides=not quick)
-        return (random, group) if quick else (random, group, one_record(train))
