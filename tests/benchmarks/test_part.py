@@ -10,7 +10,9 @@ import torch
 from cloud_setting import cloud_bench, cloud_setting
 
 from rescind.benchmarks import models, part, subjects
+from rescind.benchmarks.across import TOO_FEW
 from rescind.benchmarks.class_measures import transfer
+from rescind.benchmarks.deep import deep_columns
 from rescind.benchmarks.part import run_part
 from rescind.benchmarks.readings import Look
 from rescind.benchmarks.result import Line, Part
@@ -21,7 +23,7 @@ from rescind.benchmarks.subjects import (
     PLANTED_LINE,
     RANDOM_LINE,
 )
-from rescind.core.errors import BadParameter, StorageFailed
+from rescind.core.errors import BadData, BadParameter, StorageFailed
 from rescind.core.judgement import Gap
 from rescind.metrics.features import PENULTIMATE
 from rescind.training import plain
@@ -190,6 +192,45 @@ def test_a_method_whose_models_cannot_be_measured_costs_its_own_row_only(
     assert line(found, "finetune").judgement is None
     assert "cannot be measured" in line(found, "finetune").refused
     assert gap(line(found, "eu_k"), "test accuracy") == gap(line(red, "eu_k"), "test accuracy")
+
+
+def test_a_control_that_cannot_be_measured_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = subjects.subjects
+
+    def broken(*given: Any) -> Any:
+        found, refused = made(*given)
+        module = found[ORIGINAL_LINE].models[0].model.module
+        with torch.no_grad():
+            [m for m in module.modules() if isinstance(m, torch.nn.Linear)][-1].weight.fill_(3e38)
+        return found, refused
+
+    monkeypatch.setattr(part, "subjects", broken)
+    with pytest.raises(BadData):
+        run_part(cloud_bench(tmp_path, SETTING), SETTING.forget_sets[0])
+
+
+def test_deep_measures_that_one_row_lacks_are_told(
+    folder: Path, red: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def lacking(*given: Any) -> Any:
+        asked.append(given)
+        if len(asked) == 2:
+            raise BadData("Features are constant.")
+        return deep_columns(*given)
+
+    monkeypatch.setattr(part, "deep_columns", lacking)
+    found = run_part(cloud_bench(folder, SETTING, deep=True), SETTING.forget_sets[0])
+    notes = [n for n in found.notes if n.startswith("Deep measures")]
+    assert notes == [f"Deep measures of {RANDOM_LINE} are missing: Features are constant."]
+    assert len(found.lines) == len(red.lines)
+
+
+def test_what_needs_eight_models_is_told_where_there_are_three(red: Part) -> None:
+    assert TOO_FEW in red.notes
 
 
 def test_a_full_disk_is_no_refusal_of_a_method(

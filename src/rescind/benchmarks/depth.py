@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from rescind.benchmarks.result import Line, Part
 from rescind.benchmarks.scoring import CKA
@@ -16,7 +15,6 @@ from rescind.benchmarks.subjects import LAST_LINE, PLANTED_LINE
 from rescind.core.judgement import Gap
 
 SHALLOW = (LAST_LINE, PLANTED_LINE)
-Features = Literal["pass", "fail", "no power"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +23,21 @@ class Depth:
 
     ``outputs`` are the metrics of outputs that count, ``failed`` those of them that are not
     equivalent to retrained models, and ``forgetting`` says whether any of them is of forgetting.
-    ``features`` is "no power" where CKA does not count on this forget set or was not measured;
-    ``gap`` is that of CKA.
+    ``passes_features`` says whether CKA is equivalent and ``gap`` how far it is; both are None
+    where features have no power: CKA does not count on this forget set, or was not measured.
     """
 
     name: str
     outputs: tuple[str, ...]
     failed: tuple[str, ...]
     forgetting: bool
-    features: Features
+    passes_features: bool | None
     gap: float | None
 
     @property
     def passes_outputs(self) -> bool:
         """Every metric of outputs that counts is equivalent, utility among them."""
         return not self.failed
-
-    @property
-    def passes_features(self) -> bool | None:
-        """The gap of CKA is equivalent; None where features have no power."""
-        return None if self.features == "no power" else self.features == "pass"
 
     @property
     def told(self) -> str:
@@ -60,9 +53,9 @@ class Depth:
 
     @property
     def _features(self) -> str:
-        if self.gap is None or self.features == "no power":
+        if self.gap is None:
             return "features have no power on this forget set"
-        told = "passes" if self.features == "pass" else "fails"
+        told = "passes" if self.passes_features else "fails"
         return f"{told} the representation metric (CKA {self.gap:+.3f} to retrained models)"
 
 
@@ -87,6 +80,6 @@ def _depth(line: Line, gaps: tuple[Gap, ...]) -> Depth:
         outputs=tuple(gap.metric for gap in counting),
         failed=tuple(gap.metric for gap in counting if not gap.equivalent),
         forgetting=any(gap.role == "forgetting" for gap in counting),
-        features="no power" if cka is None else "pass" if cka.equivalent else "fail",
+        passes_features=None if cka is None else cka.equivalent,
         gap=None if cka is None else cka.gap,
     )

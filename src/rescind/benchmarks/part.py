@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from rescind.benchmarks.across import TOO_FEW, add_klom, add_zrf, classifies, enough
+from rescind.benchmarks.across import TOO_FEW, Columns, add_klom, add_zrf, classifies, enough
 from rescind.benchmarks.class_measures import FEWEST
 from rescind.benchmarks.deep import deep_columns
 from rescind.benchmarks.lines import Table
@@ -20,8 +20,6 @@ from rescind.benchmarks.tuning import SEEDS
 from rescind.core.errors import BadData
 from rescind.metrics.features import PENULTIMATE
 from rescind.search import apart
-
-Values = dict[str, list[float]]
 
 
 def run_part(bench: Bench, forget: ForgetSet) -> Part:
@@ -96,7 +94,7 @@ def _notes(table: Table) -> Iterator[str]:
 
 def _measured(
     bench: Bench, sets: Sets, rows: Mapping[str, Subject], references: Sequence[Looks]
-) -> tuple[dict[str, list[Looks]], dict[str, Values], dict[str, str]]:
+) -> tuple[dict[str, list[Looks]], dict[str, Columns], dict[str, str]]:
     """What each row's models give and what is read from it.
 
     A method whose model cannot be measured, as one with logits that are no numbers, is told among
@@ -120,7 +118,7 @@ def _deepen(
     sets: Sets,
     rows: Mapping[str, Subject],
     looked: Mapping[str, Sequence[Looks]],
-    values: Mapping[str, Values],
+    values: Mapping[str, Columns],
     references: Sequence[Looks],
 ) -> list[str]:
     """Add the deep measures to each row's values, and say whose could not be measured."""
@@ -133,7 +131,7 @@ def _deepen(
     return notes
 
 
-def _finite(found: Values) -> Values:
+def _finite(found: Columns) -> Columns:
     bad = [name for name, each in found.items() if not all(map(math.isfinite, each))]
     if bad:
         raise BadData(f"{', '.join(bad)} of a model is no finite number.")
