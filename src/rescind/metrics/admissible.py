@@ -9,7 +9,14 @@ from statistics import mean, stdev
 from rescind.core.errors import BadParameter
 from rescind.core.judgement import Gap, Judgement, Margin, Verdict
 from rescind.core.request import Goal
-from rescind.metrics.equivalence import DECIDES, compare, holm, require_references, tost
+from rescind.metrics.equivalence import (
+    DECIDES,
+    Equivalence,
+    compare,
+    holm,
+    require_references,
+    tost,
+)
 
 Values = Mapping[str, Sequence[float]]  # metric -> one value a seed
 
@@ -79,15 +86,20 @@ def rejection_rate(
     return sum(not _admits_left_out(retrained, i, margins, level) for i in range(count)) / count
 
 
+def left_out(retrained: Values, index: int, margins: Sequence[Margin]) -> dict[str, Equivalence]:
+    """One retrained model as a candidate of one seed against the others, by metric."""
+    found = {}
+    for margin in margins:
+        values = list(retrained[margin.metric])
+        found[margin.metric] = compare([values.pop(index)], values, margin.width)
+    return found
+
+
 def _admits_left_out(
     retrained: Values, index: int, margins: Sequence[Margin], level: float
 ) -> bool:
-    p_values = []
-    for margin in margins:
-        values = list(retrained[margin.metric])
-        left_out = values.pop(index)
-        p_values.append(compare([left_out], values, margin.width).p_equivalent)
-    return all(p < level for p in holm(p_values))
+    tests = left_out(retrained, index, margins).values()
+    return all(p < level for p in holm([test.p_equivalent for test in tests]))
 
 
 def _gaps(

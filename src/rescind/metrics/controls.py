@@ -8,8 +8,8 @@ from statistics import fmean
 from rescind.core.control import Control, ControlGap, Kind, Ruling
 from rescind.core.errors import BadParameter
 from rescind.core.judgement import Judgement, Margin
-from rescind.metrics.admissible import Values, judge
-from rescind.metrics.equivalence import Equivalence, compare, holm
+from rescind.metrics.admissible import Values, judge, left_out
+from rescind.metrics.equivalence import holm
 
 UNDECIDED = ("no_power", "display_only")  # said of retrained models alone, whatever the candidate
 
@@ -38,21 +38,18 @@ def controls(
         gaps = tuple(ControlGap(g.metric, g.gap, g.equivalent) for g in judged.gaps)
         single.append(Control(kind, judged.verdict, gaps))
     lacking = [Control(kind, "refused", because=f"{why}.") for kind, why in told.items()]
-    return (*single, *lacking, left_out(found, retrained, margins, level))
+    return (*single, *lacking, each_retrained(found, retrained, margins, level))
 
 
-def left_out(
+def each_retrained(
     found: Judgement, retrained: Values, margins: Sequence[Margin], level: float = 0.05
 ) -> Control:
     """Each retrained model as a candidate of one seed beside the others, as one control.
 
     The share that is rejected is ``Judgement.rejection_rate_of_retrained``.
     """
-    width = {m.metric: m.width for m in margins}
     counting = [g.metric for g in found.gaps if g.counts]
-    tests = [
-        {m: _without(retrained[m], i, width[m]) for m in width} for i in range(found.references)
-    ]
+    tests = [left_out(retrained, i, margins) for i in range(found.references)]
     passed = [holm([one[m].p_equivalent for m in counting]) for one in tests]
     gaps = []
     for metric in (g.metric for g in found.gaps):
@@ -60,11 +57,6 @@ def left_out(
         each = [p[counting.index(metric)] for p in passed] if metric in counting else [1.0]
         gaps.append(ControlGap(metric, size, all(p < level for p in each)))
     return Control("retrained", _ruling(found), tuple(gaps))
-
-
-def _without(values: Sequence[float], index: int, width: float) -> Equivalence:
-    others = list(values)
-    return compare([others.pop(index)], others, width)
 
 
 def _ruling(found: Judgement) -> Ruling:

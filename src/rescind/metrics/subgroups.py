@@ -187,11 +187,7 @@ def _mean(models: Sequence[Subgroups]) -> Subgroups:
     if len(models) == 1:
         return models[0]
     one = models[0]
-    groups = tuple(
-        Subgroup(group.name, group.n, mean(own), _within(mean_interval(own)))
-        for i, group in enumerate(one.groups)
-        for own in ([m.groups[i].accuracy for m in models],)
-    )
+    groups = tuple(map(_mean_group, zip(*(m.groups for m in models), strict=True)))
     large = [g for g in groups if g.n >= one.at_least]
     spread = [m.disparity for m in models if m.disparity is not None]
     return Subgroups(
@@ -202,6 +198,12 @@ def _mean(models: Sequence[Subgroups]) -> Subgroups:
         disparity=mean(spread) if spread else None,
         disparity_interval=_within(mean_interval(spread)) if spread else None,
     )
+
+
+def _mean_group(same: Sequence[Subgroup]) -> Subgroup:
+    """One group of several models: the mean of their accuracies, its interval over models."""
+    own = [group.accuracy for group in same]
+    return Subgroup(same[0].name, same[0].n, mean(own), _within(mean_interval(own)))
 
 
 def _within(found: Interval | None) -> Interval:
