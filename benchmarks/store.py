@@ -222,6 +222,11 @@ def joined(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
         there = {tuple(each[k] for k in key) for each in new[name]}
         left = [e for e in old.get(name, []) if tuple(e[k] for k in key) not in there]
         told[name] = [*new[name], *left]
+    was = old.get("not_applicable", [])
+    told["not_applicable"] = list(dict.fromkeys([*new["not_applicable"], *was]))
+    for name, between in (("command", "\n"), ("system", "; ")):
+        lines = [text for one in (new, old) for text in one.get(name, "").split(between) if text]
+        told[name] = between.join(dict.fromkeys(lines))
     return told
 
 

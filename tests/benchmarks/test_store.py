@@ -16,6 +16,7 @@ import pytest
 from rescind.benchmarks.depth import depths
 from rescind.benchmarks.result import Line, Part
 from rescind.benchmarks.subjects import LAST_LINE
+from rescind.training import low_rank
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -135,3 +136,30 @@ def test_parts_of_before_stay_unless_they_are_there_anew(store: ModuleType, kept
     found = store.joined(kept, old)["parts"]
     assert found == [first, *others, {**first, "forget_set": "another"}]
     assert store.joined(kept, {}) == store.joined(kept, kept) == kept
+    stopped = {"not_applicable": ["scrub stopped"], "command": "another", "system": kept["system"]}
+    found = store.joined(kept, stopped)
+    assert found["not_applicable"][-1] == "scrub stopped"
+    assert found["command"].endswith("\nanother") and found["system"] == kept["system"]
+
+
+def test_a_margin_is_four_of_the_largest_deviation_rounded_up_and_never_below_two_hundredths() -> (
+    None
+):
+    width = script("margins").width
+    assert (width([0.005, 0.019]), width([0.001]), width([0.0076])) == (0.08, 0.02, 0.04)
+
+
+def test_an_edit_with_adapters_is_an_edit_with_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory that is measured is that of the rank that is named."""
+    ranks: list[int] = []
+    real = low_rank.low_rank
+
+    def seen(module: Any, rank: int, seed: int) -> Any:
+        ranks.append(rank)
+        return real(module, rank, seed)
+
+    monkeypatch.setattr(low_rank, "low_rank", seen)
+    memory = script("lora_memory")
+    monkeypatch.setattr(memory, "SIZES", {"vocabulary": 256, "width": 32, "depth": 2, "length": 32})
+    assert memory.peak("npo", 8)["rank"] == 8
+    assert ranks == [8, 8]
