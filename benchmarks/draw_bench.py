@@ -17,7 +17,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from rescind.sections import GOALS
+from rescind.core.request import GOALS
 
 HERE = Path(__file__).parent
 COLOURS = {

@@ -22,6 +22,7 @@ import rescind
 from rescind.cli.failures import code_of
 from rescind.core import errors
 from rescind.core.protocols import Planner, Withdrawer
+from rescind.core.request import GOALS
 from rescind.registry import Registry
 from rescind.settings import Settings
 
@@ -326,7 +327,7 @@ def _part(part: Mapping[str, Any]) -> Iterator[str]:
     yield from ["", f"### {part['model']}, {part['forget_set']}", ""]
     decides = "decides" if part["decides"] else "is for display only"
     yield (
-        f"Goal: {part['goal']} of records. {part['forget']:,} records go, {part['retain']:,} stay;"
+        f"Goal: {GOALS[part['goal']]}. {part['forget']:,} records go, {part['retain']:,} stay;"
         f" {part['references']} retrained models, {part['seeds']} seeds: it {decides}. Processor"
         f" time {part['cpu_seconds'] / 60:.0f} minutes, and {part['search_cpu_seconds'] / 60:.0f}"
         f" for the search that all parts of the model share; the metrics of one model take"

@@ -167,8 +167,15 @@ def _mark(b: Backends, request_id: str, draft: Draft) -> tuple[Write, ...]:
 
 
 def _planned(b: Backends, request: Request) -> Request:
-    r = request
-    plan: Plan = planner.plan(b, r.id, r.cells, r.target, r.due_at, r.method, r.goal)
+    plan: Plan = planner.plan(
+        b,
+        request.id,
+        request.cells,
+        request.target,
+        request.due_at,
+        request.method,
+        request.goal,
+    )
     if request.status == "accepted":
         request = moved(request, "planned")
     writes = (Write("plan", request.id, plain(plan)), state.write_request(request))

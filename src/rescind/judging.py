@@ -180,8 +180,15 @@ def _reading(
     b.artifacts.put(name, "manifest", manifest_bytes(forget), request.labels)
     metrics = tuple(m.metric for m in run.recipe.margins)
     [original] = state.original(b, request.id)
-    models = tuple(candidates), original, references.models
-    return ReadModels(place, name, metrics, *models, every_control)
+    return ReadModels(
+        place=place,
+        forget=name,
+        metrics=metrics,
+        candidates=tuple(candidates),
+        original=original,
+        retrained=references.models,
+        every_control=every_control,
+    )
 
 
 def forget_set(b: Backends, request: Request) -> tuple[list[ManifestEntry], int]:

@@ -15,8 +15,7 @@ from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import SENSES, Certified, Empirical, Exact, Guarantee
 from rescind.core.plan import Plan
 from rescind.core.report import Moment, Report
-from rescind.core.request import GOALS as GOALS
-from rescind.core.request import Request
+from rescind.core.request import GOALS, Request
 from rescind.drawing import number
 from rescind.judged_tables import (
     VERDICTS,

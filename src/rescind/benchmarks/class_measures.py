@@ -112,7 +112,9 @@ def transfer(seen: Look) -> float:
     told, guess = asked & points, 1 / len(set(labels.tolist()))
     if int(known.sum()) < NEIGHBOURS or not bool(told.any()):
         return guess
-    found = knn_transfer.accuracy(features[known], labels[known], features[told], labels[told])
+    found = knn_transfer.accuracy(
+        features[known], labels[known], features[told], labels[told], k=NEIGHBOURS
+    )
     share = float(told.sum() / asked.sum())
     return share * found + (1 - share) * guess
 

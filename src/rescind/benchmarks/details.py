@@ -7,12 +7,11 @@ from dataclasses import replace
 
 from rescind.benchmarks.order import VERDICTS, distance, ordered, verdict
 from rescind.benchmarks.result import Line, Part, Point
-from rescind.core.request import Goal
+from rescind.core.request import GOALS, Goal
 from rescind.core.search import Search
 from rescind.drawing import number
 from rescind.metrics.scores import Part as Factor
 from rescind.picture import Table, words
-from rescind.sections import GOALS
 
 NONE = "none"
 INTERVAL = "95 % interval"

@@ -35,9 +35,8 @@ def of_means(values: Columns, retrained: Columns, random: Columns) -> Scores:
 def of_seeds(values: Columns, retrained: Columns, random: Columns) -> dict[str, Mean]:
     """Each seed's own scores, averaged, by name; without those that are undefined.
 
-    A seed by itself is farther from the mean of retrained models than the mean over seeds, where
-    chance cancels, so that these are mostly lower than ``of_means``. Ends of the intervals are cut
-    at 0 and 1.
+    They need not agree with ``of_means``: chance cancels in a mean and not in one seed. Ends of the
+    intervals are cut at 0 and 1.
     """
     seeds = [
         _score({name: values[name][i] for name in _read(values)}, retrained, random)

@@ -80,7 +80,7 @@ def _judged(found: Judgement) -> Iterator[str]:
 
 
 def _controls(found: Judgement, controls: Sequence[Control]) -> Iterator[str]:
-    """Each control's verdict, and its gap by metric with a + where it is equivalent."""
+    """Each control's verdict, and its gap by metric with a = where it is equivalent."""
     if not controls:
         return
     if passed := warning(controls):
