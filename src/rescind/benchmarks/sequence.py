@@ -15,6 +15,7 @@ from rescind.benchmarks.setting import REFERENCES, SHOWN, ForgetSet
 from rescind.benchmarks.subjects import ANEW_LINE, ORIGINAL_LINE, Bench
 from rescind.core.dataset import Record
 from rescind.core.errors import RescindError
+from rescind.core.judgement import Margin
 from rescind.core.protocols import Unlearner
 from rescind.core.search import Search
 from rescind.metrics.drift import Drift, drift, retraining_due
@@ -130,7 +131,8 @@ def _told(
     """The gaps at the stops, and from which of them on retraining is due."""
     at = {stop.requests: stop for stop in stops}
     display = not all(stop.forgotten.decides for stop in stops)
-    drifts, measured = [], []
+    drifts: list[Drift] = []
+    measured: list[Margin] = []
     for margin in bench.setting.margins:
         against = {n: stop.against for n, stop in at.items() if margin.metric in stop.against}
         if against:
