@@ -52,11 +52,12 @@ class Rows:
 
 class Cells:
     """A folder of cells. What a cell is made from names it: recipe, rows, method, seed, version of
-    this package and of torch. A cell without its ``.json`` was interrupted and is made again.
+    this package and of torch, and another device than the processor. A cell without its ``.json``
+    was interrupted and is made again.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self.folder, self.device = folder, device
         folder.mkdir(parents=True, exist_ok=True)
 
     def model(self, recipe: Recipe, key: object, make: Callable[[], TrainedModel]) -> Made:
@@ -88,6 +89,7 @@ class Cells:
         data = weights.read_bytes()
         model = trained_model(recipe)
         model.load(from_bytes(data))
+        model.module.to(self.device)
         return Made(model, hashlib.sha256(data).hexdigest(), build(Cost, stored["cost"]))
 
     def value(self, key: object, make: Callable[[], Any]) -> Any:
@@ -111,7 +113,9 @@ class Cells:
     def _path(self, key: object) -> Path:
         import torch
 
-        return self.folder / f"{digest([rescind.__version__, torch.__version__, key])}.json"
+        place = [] if self.device == "cpu" else [self.device]
+        named = digest([rescind.__version__, torch.__version__, key, *place])
+        return self.folder / f"{named}.json"
 
     def _refused(self, path: Path, error: RescindError) -> None:
         told = {"error": type(error).__name__, "what": error.what, "why": error.why}

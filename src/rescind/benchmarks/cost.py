@@ -30,7 +30,8 @@ def metered() -> Iterator[Meter]:
 
     ``bytes_read`` counts the tensors that enter a module from outside any other: each example as
     often as it is looked at. The peak is that of the whole process (VmHWM, reset at the start); on
-    other systems than Linux it is the growth of its largest size so far, which may be 0.
+    other systems than Linux it is the growth of its largest size so far, which may be 0. On a GPU
+    its own memory is added, and the processor's time is what it spends to feed the GPU and wait.
     """
     from torch.nn.modules.module import (
         register_module_forward_hook,
@@ -52,13 +53,27 @@ def metered() -> Iterator[Meter]:
         meter.steps += 1
 
     before, started = _begin(), time.process_time()
+    on_gpu = _gpu_bytes()
     with ExitStack() as hooks:
         hooks.callback(register_module_forward_pre_hook(entered).remove)
         hooks.callback(register_module_forward_hook(left, always_call=True).remove)
         hooks.callback(register_optimizer_step_post_hook(stepped).remove)
         yield meter
+    used = _gpu_bytes() - on_gpu  # waits until the GPU is done
     meter.cpu_seconds = time.process_time() - started
-    meter.peak_bytes = max(0, _peak() - before)
+    meter.peak_bytes = max(0, _peak() - before) + max(0, used)
+
+
+def _gpu_bytes() -> int:
+    """The most that lay on the GPU since this was last asked; what lies there now begins anew."""
+    import torch
+
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return 0
+    torch.cuda.synchronize()
+    most = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return most
 
 
 def _bytes(part: Any) -> int:

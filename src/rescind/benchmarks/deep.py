@@ -44,6 +44,8 @@ def _relearned(sets: Sets, made: Made) -> Values:
 
     Nothing where fewer than ten are to be forgotten.
     """
+    from rescind.training.device import beside
+
     forget = sets.batches[FORGET]
     if len(next(iter(forget.values()))) < 1 / SHARE:
         return {}
@@ -58,7 +60,8 @@ def _relearned(sets: Sets, made: Made) -> Values:
             return -float(loss(module, batch).mean())
         return float(task.score(task.outputs(module, batch), dict(batch)).mean())
 
-    curve = relearn(made.model.module, loss, score, shown, held_out, BUDGET)
+    module = made.model.module
+    curve = relearn(module, loss, score, beside(module, shown), beside(module, held_out), BUDGET)
     return {"relearning: mean score": curve.area, "relearning: score before": curve.start}
 
 

@@ -59,14 +59,18 @@ class Models:
 
         recipe = self.seeded(seed)
         return self.cells.model(
-            recipe, ["trained", rows.digest], lambda: train_whole(recipe, [r.row for r in rows])
+            recipe,
+            ["trained", rows.digest],
+            lambda: train_whole(recipe, [r.row for r in rows], self.cells.device),
         )
 
     def untrained(self, seed: int) -> TrainedModel:
         """As the recipe begins: random weights."""
         from rescind.training.models import trained_model
 
-        return trained_model(self.seeded(seed))
+        found = trained_model(self.seeded(seed))
+        found.module.to(self.cells.device)
+        return found
 
     def edited(self, method: Unlearner, original: Made, halves: Halves) -> Made:
         """The method on an original that was trained on both halves.

@@ -68,9 +68,9 @@ def look(
     outputs, features = [], []
     for part in pieces(batch, AT_ONCE):
         with torch.no_grad(), listen(model.module, layers) as heard:
-            found = model.outputs(part)
+            found = model.outputs(part).cpu()
         outputs.append(measures.reduce(model.task, found, part))
-        features.append(dict(heard))
+        features.append({name: tensor.cpu() for name, tensor in heard.items()})
     return Look(_joined(outputs), _joined(features))
 
 

@@ -19,7 +19,7 @@ from rescind.benchmarks.setting import Benchmark, ForgetSet, Setting
 from rescind.benchmarks.stored import from_json, merge, to_json
 from rescind.benchmarks.subjects import Bench
 from rescind.core.canonical import Json, digest, plain
-from rescind.core.errors import BadParameter
+from rescind.core.errors import BadParameter, UnsupportedModel
 from rescind.core.protocols import Progress
 from rescind.registry import Registry
 from rescind.storage.files import write_durably
@@ -32,7 +32,7 @@ THREADS = 1
 @dataclass(frozen=True, slots=True)
 class Options:
     """``parts`` are names such as "resnet/random tenth" or "resnet/sequence"; none means all.
-    ``settings`` are fields of the benchmark other than by default.
+    ``settings`` are fields of the benchmark other than by default. ``device`` is as torch names it.
     """
 
     quick: bool = False
@@ -40,6 +40,7 @@ class Options:
     parts: tuple[str, ...] = ()
     out: Path = Path("bench")
     settings: Mapping[str, Json] = field(default_factory=dict)
+    device: str = "cpu"
 
     def stem(self, name: str) -> str:
         """Of the file of results: other sizes are another table."""
@@ -50,7 +51,8 @@ class Options:
     def flags(self) -> str:
         """As typed."""
         sets = [f" --set {name}={value}" for name, value in self.settings.items()]
-        return "".join([" --quick"] * self.quick + [" --deep"] * self.deep + sets)
+        place = [] if self.device == "cpu" else [f" --device {self.device}"]
+        return "".join([" --quick"] * self.quick + [" --deep"] * self.deep + sets + place)
 
 
 def run(name: str, options: Options, progress: Progress) -> tuple[Result, Path]:
@@ -63,12 +65,15 @@ def run(name: str, options: Options, progress: Progress) -> tuple[Result, Path]:
         UnknownPlugin: there is no such benchmark.
         BadParameter: a part that it does not have.
         MissingExtra: its data are not installed.
+        UnsupportedModel: a model of it cannot be trained on the device.
     """
     from rescind.training.determinism import settle
+    from rescind.training.device import checked
 
     settle(THREADS)
     benchmark: Benchmark = BENCHMARKS.make(name, options.settings)
     setting = benchmark.setting(options.quick)
+    _refuse_adapters(setting, checked(options.device))
     wanted = _wanted(setting, options.parts)
     path = options.out / f"{options.stem(name)}.json"
     options.out.mkdir(parents=True, exist_ok=True)
@@ -81,6 +86,18 @@ def run(name: str, options: Options, progress: Progress) -> tuple[Result, Path]:
         write_durably(path, to_json(result))
         write_durably(path.with_suffix(".html"), to_html(result).encode())
     return result, path
+
+
+def _refuse_adapters(setting: Setting, device: str) -> None:
+    from rescind.training.pretrained import is_adapted
+
+    on_encoders = [name for name, recipe in setting.models.items() if is_adapted(recipe.task)]
+    if on_encoders and device != "cpu":
+        raise UnsupportedModel(
+            f"{', '.join(on_encoders)} trains adapters on an encoder, and {device} is asked for.",
+            "Not yet: what enters the lowest block is computed and kept on the processor.",
+            "Leave --device out.",
+        )
 
 
 def part_names(setting: Setting) -> list[str]:
@@ -110,7 +127,7 @@ def _computed(
         names = [part.partition("/")[2] for part in wanted if part.partition("/")[0] == name]
         if not names:
             continue
-        models = Models(recipe, Cells(options.out / "cells"))
+        models = Models(recipe, Cells(options.out / "cells", options.device))
         bench = Bench(setting, name, models, progress, options.deep)
         found, why = rankings(bench)
         yield replace(bare, rankings=found, not_applicable=why)
@@ -135,13 +152,20 @@ def _in_sequence(setting: Setting) -> list[ForgetSet]:
     return [f for f in setting.forget_sets if f.kind == "random"]
 
 
+def _system(device: str) -> str:
+    import torch
+
+    here = f"{platform.system()} {platform.machine()}"
+    return here if device == "cpu" else f"{here}, {torch.cuda.get_device_name(device)}"
+
+
 def _empty(setting: Setting, name: str, options: Options) -> Result:
     return Result(
         benchmark=name,
         what=setting.what,
         quick=options.quick,
         command=f"rescind bench {name}{options.flags}",
-        system=f"{platform.system()} {platform.machine()}",
+        system=_system(options.device),
         threads=THREADS,
         not_applicable=setting.not_applicable,
     )

@@ -34,6 +34,10 @@ def bench(
     out: Annotated[
         Path, typer.Option("--out", metavar="FOLDER", help="For results and what can be resumed.")
     ] = Path("bench"),
+    device: Annotated[
+        str,
+        typer.Option("--device", help='As torch names it: "cuda" trains on a GPU, not adapters.'),
+    ] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Judge every method against retrained models and write NAME.json and NAME.html.
@@ -46,7 +50,7 @@ def bench(
     from rescind.benchmarks.stored import to_json
     from rescind.progress import Bars
 
-    options = Options(quick, deep, tuple(part or ()), out, settings_in(setting or ()))
+    options = Options(quick, deep, tuple(part or ()), out, settings_in(setting or ()), device)
     with Bars() as progress:
         result, path = run(name, options, progress)
     if as_json:

@@ -90,7 +90,9 @@ def summed(model: Editable, batch: dict[str, Tensor]) -> Tensor:
     from rescind.training.descent import parameters, rows
 
     moving = parameters(model)
-    total = torch.zeros(sum(p.numel() for p in moving), dtype=moving[0].dtype)
+    total = torch.zeros(
+        sum(p.numel() for p in moving), dtype=moving[0].dtype, device=moving[0].device
+    )
     for start in range(0, rows(batch), ROWS):
         piece = {name: tensor[start : start + ROWS] for name, tensor in batch.items()}
         each = torch.autograd.grad(
@@ -137,8 +139,8 @@ def solve(fisher: Tensor, vector: Tensor, damping: float) -> Tensor:
     import torch
 
     count = len(fisher)
-    gram = torch.eye(count, dtype=torch.float64) * (count * damping)
-    seen = torch.zeros(count, dtype=torch.float64)
+    gram = torch.eye(count, dtype=torch.float64, device=fisher.device) * (count * damping)
+    seen = torch.zeros(count, dtype=torch.float64, device=fisher.device)
     widths = range(0, len(vector), COLUMNS)
     pieces = [(fisher[:, i : i + COLUMNS], vector[i : i + COLUMNS]) for i in widths]
     for part, piece in pieces:

@@ -19,6 +19,7 @@ from rescind.training.pretrained import base_digest, is_adapted
 def settle(threads: int = 1) -> None:
     """Fix thread counts and refuse non-deterministic kernels; call before the first tensor."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch asks of a GPU below
     import torch
 
     torch.set_num_threads(threads)

@@ -68,7 +68,7 @@ def _steps(
             group["lr"] = group["initial_lr"] * decay(step, total)
         batch = {name: tensor[index] for name, tensor in work.activations.items()}
         outputs = model.forward_from(batch, work.lowest)
-        loss = model.task.loss(outputs, {"labels": work.labels[index]}).mean()
+        loss = model.task.loss(outputs, {"labels": work.labels[index].to(outputs.device)}).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rescind.core.dataset import Row
 from rescind.core.errors import DamagedArtifact
 from rescind.core.run import Recipe
+from rescind.training.device import beside
 
 
 class WholeModel:
@@ -25,8 +26,8 @@ class WholeModel:
         self.set_training((), on=False)
 
     def inputs(self, rows: Sequence[Row]) -> dict[str, Tensor]:
-        """The task's tensors, labels included; the first dimension is the rows."""
-        return self.task.batch(rows)
+        """The task's tensors, labels included, beside the module; first dimension the rows."""
+        return beside(self.module, self.task.batch(rows))
 
     def activations(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """The task's tensors without the labels: nothing of the module is frozen."""
@@ -42,7 +43,7 @@ class WholeModel:
 
     def outputs(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Outputs (n, ...) of the module."""
-        return self.task.outputs(self.module, batch)
+        return self.task.outputs(self.module, beside(self.module, batch))
 
     def state(self, blocks: Iterable[int] = ()) -> dict[str, Tensor]:
         """Copies of all parameters and buffers."""
