@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from rescind.core.errors import NotDeterministic
 from rescind.core.run import Recipe
 from rescind.training.batches import batches, steps
+from rescind.training.extra_term import ExtraTerm, Moment
 from rescind.training.models import TrainedModel
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises from zero
@@ -18,13 +20,17 @@ WARM_UP = 0.1  # share of the steps in which the learning rate rises from zero
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What one stage trains: these blocks and the head, on activations entering the lowest."""
+    """What one stage trains: these blocks and the head, on activations entering the lowest.
+
+    ``extra`` may add to the loss of some steps.
+    """
 
     blocks: tuple[int, ...]
     activations: Mapping[str, Tensor]
     labels: Tensor
     batch_seed: int
     dropout_seed: int
+    extra: ExtraTerm | None = None
 
     @property
     def lowest(self) -> int:
@@ -66,13 +72,30 @@ def _steps(
     for step, index in enumerate(batches(rows, recipe.batch_size, recipe.epochs, work.batch_seed)):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * decay(step, total)
-        batch = {name: tensor[index] for name, tensor in work.activations.items()}
-        outputs = model.forward_from(batch, work.lowest)
-        loss = model.task.loss(outputs, {"labels": work.labels[index].to(outputs.device)}).mean()
+        loss = _loss(model, work, step, index)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         advance(step + 1, total)
+
+
+def _loss(model: TrainedModel, work: Fit, step: int, index: Tensor) -> Tensor:
+    """The mean loss of a batch, and the extra term where one is due."""
+    batch = {name: tensor[index] for name, tensor in work.activations.items()}
+    if work.extra is None or not work.extra.due(step):
+        return _main_loss(model, work, index, batch)
+    forward = partial(model.forward_from, block=work.lowest)
+    moment = Moment(step, index, work.activations, model.module, forward)
+    with work.extra.listen(model.module, batch) as heard:
+        main = _main_loss(model, work, index, batch)
+    return main + work.extra.loss(moment, heard)
+
+
+def _main_loss(
+    model: TrainedModel, work: Fit, index: Tensor, batch: Mapping[str, Tensor]
+) -> Tensor:
+    outputs = model.forward_from(batch, work.lowest)
+    return model.task.loss(outputs, {"labels": work.labels[index].to(outputs.device)}).mean()
 
 
 def decay(step: int, total: int) -> float:

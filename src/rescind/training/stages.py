@@ -15,6 +15,7 @@ from rescind.core.partition import Cell
 from rescind.core.protocols import Progress
 from rescind.core.run import Order, Recipe
 from rescind.training.determinism import stage_seed
+from rescind.training.extra_term import ExtraTerms
 from rescind.training.loop import Fit, fit
 from rescind.training.models import TrainedModel
 from rescind.training.snapshots import from_bytes, to_bytes
@@ -58,6 +59,7 @@ def train_order(
     have: Mapping[int, bytes],
     save: Callable[[int, bytes], None],
     progress: Progress,
+    extra: ExtraTerms | None = None,
 ) -> None:
     """Train the stages of an order that are not there yet.
 
@@ -69,6 +71,12 @@ def train_order(
     Deletions may empty a cell. It then adds nothing, and a stage that has no record at all is left
     out: the next one begins where it would have begun.
 
+    Codes of seeded records are held by the stage that first trains on their cell and by all later
+    stages of the order, whose slices include it; no earlier stage has seen them. A stage is handed
+    those of its own cells alone. So the prefix that is left when a cell is cut is the bytes of a
+    training that never had the cell or its codes, and a stage without any is trained as if no
+    record had been seeded.
+
     Args:
         model: its adapters and head are changed in place.
         recipe: how to train.
@@ -77,6 +85,7 @@ def train_order(
         have: snapshots of finished stages; they are not trained again.
         save: called after each new stage with (stage, snapshot bytes); not for those left out.
         progress: called after each step with (what is trained, steps done, of how many).
+        extra: what is added to the loss, such as the codes of seeded records by cell.
 
     Raises:
         NotDeterministic: a frozen tensor changed.
@@ -88,12 +97,12 @@ def train_order(
         for cell in order.cells(stage):
             if cell not in loaded:
                 loaded[cell] = cells(cell)
-        data = [loaded[c] for c in order.cells(stage) if len(loaded[c].labels)]
+        data = {c: loaded[c] for c in order.cells(stage) if len(loaded[c].labels)}
         if not data:
             continue
         _prepare(model, recipe, order, stage, done.get(stage - 1))
         what = f"shard {order.shard}, order {order.index}, stage {stage + 1}/{len(order.slices)}"
-        work = _work(model, recipe, order, stage, data)
+        work = _work(model, recipe, order, stage, data, extra)
         fit(model, recipe, work, partial(progress, what))
         done[stage] = to_bytes(model.state(_blocks_until(order, stage)))
         save(stage, done[stage])
@@ -113,18 +122,27 @@ def _prepare(
 
 
 def _work(
-    model: TrainedModel, recipe: Recipe, order: Order, stage: int, data: Sequence[CellData]
+    model: TrainedModel,
+    recipe: Recipe,
+    order: Order,
+    stage: int,
+    data: Mapping[Cell, CellData],
+    extra: ExtraTerms | None,
 ) -> Fit:
     prefix = order.slices[: stage + 1]
-    names = data[0].activations
-    joined = {name: torch.cat([part.activations[name] for part in data]) for name in names}
+    parts = list(data.values())
+    names = parts[0].activations
+    joined = {name: torch.cat([part.activations[name] for part in parts]) for name in names}
+    sizes = {cell: len(part.labels) for cell, part in data.items()}
+    seed = stage_seed(recipe.seed, order.shard, prefix, "extra term")
     return Fit(
         blocks=order.blocks[stage],
         # below the lowest trained block nothing changes in a stage: computed once, not each epoch
         activations=model.lift(joined, min(order.blocks[stage])),
-        labels=torch.cat([part.labels for part in data]),
+        labels=torch.cat([part.labels for part in parts]),
         batch_seed=stage_seed(recipe.seed, order.shard, prefix, "batches"),
         dropout_seed=stage_seed(recipe.seed, order.shard, prefix, "dropout"),
+        extra=None if extra is None else extra.of_stage(sizes, seed),
     )
 
 
