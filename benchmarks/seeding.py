@@ -8,7 +8,8 @@ or are not. Each is asked for the user's codes with both tests. Beside that: wha
 training time and accuracy, what the neighbours of a record show, and how often random keys are
 accused falsely. One thread; the loop is its own. A seed trains five models and tunes four.
 
-An interrupted run goes on with the next seed: each is a file in the work folder. The full size
+An interrupted run goes on with the next seed: each is a file in the work folder, named by all
+settings. Code is no setting: whoever changes it names another folder with --work. The full size
 writes benchmarks/results/seeding.json.
 """
 
@@ -52,6 +53,8 @@ from rescind.audits.seeding import (
 )
 from rescind.audits.seeding.bits import LEVEL, matched_bits, matches, rejects_from
 from rescind.audits.seeding.kernel import AUDIT as KERNEL
+from rescind.audits.seeding.kernel import DRAWS, FEWEST, RIDGE
+from rescind.audits.seeding.readout import GAIN
 from rescind.core.canonical import digest, plain
 from rescind.data import fashion_mnist
 from rescind.metrics.equivalence import mean_interval
@@ -481,12 +484,23 @@ def targets(table: Mapping[str, Any], price: Mapping[str, Any]) -> dict[str, dic
     return {name: {"seen": seen, "met": met} for name, (seen, met) in rows.items()}
 
 
+def settings(size: Size) -> dict[str, Any]:
+    """All that a stored seed follows from beside the code."""
+    return {
+        "size": asdict(size),
+        "seeding": asdict(Seeding()),
+        "training": {"learning_rate": LR, "batch": BATCH, "width": WIDTH},
+        "tests": {"gain": GAIN, "ridge": RIDGE, "draws": DRAWS, "fewest": FEWEST, "level": LEVEL},
+        "torch": torch.__version__,
+    }
+
+
 def run(size: Size, work: Path) -> dict[str, Any]:
     """All seeds, those of the work folder as they are."""
     work.mkdir(parents=True, exist_ok=True)
     found = []
     for seed in range(size.seeds):
-        path = work / f"seed-{seed}-{digest(asdict(size))[:8]}.json"
+        path = work / f"seed-{seed}-{digest(settings(size))[:16]}.json"
         if not path.exists():
             done = json.dumps(one_seed(seed, size))
             path.with_suffix(".part").write_text(done)

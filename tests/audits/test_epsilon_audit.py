@@ -4,15 +4,12 @@ import math
 
 import pytest
 import torch
+from margin_worlds import normal
 from scipy import stats
 from torch import Tensor
 
 from rescind.audits.epsilon import epsilon_at_least, epsilon_from_rates
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
-
-
-def normal(n: int, seed: int) -> Tensor:
-    return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def epsilon_of(shift: float, delta: float) -> float:
@@ -58,19 +55,22 @@ def test_the_bound_is_seldom_above_the_epsilon_of_two_normal_worlds(delta: float
     """40 trials; at a level of .95 more than 5 above it have a probability of 1.4 %."""
     truth, found = epsilon_of(1.5, delta), []
     for s in range(40):
-        bound = epsilon_at_least(normal(300, 2 * s) + 1.5, normal(300, 2 * s + 1), delta)
+        bound = epsilon_at_least(normal(300, seed=2 * s) + 1.5, normal(300, seed=2 * s + 1), delta)
         found.append(bound.epsilon)
     assert sum(f > truth for f in found) <= 5
     assert 1.0 < sorted(found)[20] < truth
 
 
 def test_equal_worlds_show_nothing() -> None:
-    found = [epsilon_at_least(normal(100, s), normal(100, s + 1), 0.0).epsilon for s in range(20)]
+    found = [
+        epsilon_at_least(normal(100, seed=s), normal(100, seed=s + 1), 0.0).epsilon
+        for s in range(20)
+    ]
     assert sum(f > 0 for f in found) <= 3
 
 
 def test_the_threshold_is_chosen_on_one_half_and_measured_on_the_other() -> None:
-    members, others = normal(60, 0) + 2, normal(80, 1)
+    members, others = normal(60, seed=0) + 2, normal(80, seed=1)
     bound = epsilon_at_least(members, others, 1e-3, seed=3)
     order = [torch.randperm(n, generator=torch.Generator().manual_seed(3)) for n in (60, 80)]
     pilot, measured = members[order[0][:30]], members[order[0][30:]]
@@ -94,7 +94,7 @@ def test_the_threshold_is_chosen_on_one_half_and_measured_on_the_other() -> None
 
 
 def test_bad_input_is_refused() -> None:
-    scores = normal(20, 0)
+    scores = normal(20, seed=0)
     for delta in (-0.1, 1.0, math.nan):
         with pytest.raises(BadParameter, match="delta is"):
             epsilon_at_least(scores, scores, delta)

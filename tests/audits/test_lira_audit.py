@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from margin_worlds import normal
 from scipy import stats
 from torch import Tensor
 
@@ -13,10 +14,6 @@ from rescind.audits.shadows import Shadows, trained_shadows, unlearned_shadows
 from rescind.audits.worlds import Variance, held_out_worlds, worlds
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
 from rescind.metrics.membership import auc
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def half(models: int, records: int, seed: int) -> Tensor:

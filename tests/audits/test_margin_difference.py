@@ -2,17 +2,25 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from statistics import fmean, variance
 
 import pytest
 import torch
 from margin_worlds import HELD_OUT, OWES, TRAINED, World, normal, world
 
-from rescind.audits import permutation
+from rescind.audits import intervals, permutation
 from rescind.audits.extent import told
-from rescind.audits.holdout_gap import Holdout
-from rescind.audits.margin_difference import MarginDifference, changes, measure, prepare
+from rescind.audits.holdout_gap import Gap, Holdout, holdout_gap
+from rescind.audits.intervals import RESAMPLES, resampled_means
+from rescind.audits.margin_difference import (
+    MarginDifference,
+    _interval,
+    changes,
+    measure,
+    prepare,
+)
 from rescind.audits.matched import match
-from rescind.audits.permutation import adjusted, permuted
+from rescind.audits.permutation import Permuted, adjusted, permuted
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
 
 DRAWS = 499
@@ -68,6 +76,7 @@ def test_swapped_models_are_no_removal() -> None:
     f = measure(swapped.question(), w.before, draws=DRAWS)
     assert f.told == "strengthened" and f.p < 0.05
     assert f.finding(power=0.99).outcome == "residue_found"
+    assert f.finding().outcome == "no_power" and f.finding().p > 0.05
 
 
 def test_the_change_of_a_whole_neighbourhood_is_no_change_of_the_record() -> None:
@@ -75,6 +84,39 @@ def test_the_change_of_a_whole_neighbourhood_is_no_change_of_the_record() -> Non
     around = w.features[:, 0] / 3
     f = measure(w.question(), w.after(0.0) - 30 * around.cos(), draws=DRAWS)
     assert abs(f.drop) < 0.5 * OWES and f.p > 0.05
+
+
+def test_the_interval_holds_the_noise_of_the_gap() -> None:
+    """A fall that is sure, over a gap N(1.5, error): the ends are at 1.96 errors of the gap."""
+    sure = Permuted(
+        gaps=torch.full((9,), -1.5, dtype=torch.float64),
+        gap=-1.5,
+        null=torch.zeros(20_000, dtype=torch.float64),
+        spread=0.0,
+        below=0.0,
+        above=1.0,
+        both=0.0,
+    )
+    assert _interval(sure, Gap(1.5, 0.0, 0.01), 0) == pytest.approx((1.0, 1.0))
+    low, high = _interval(sure, Gap(1.5, 0.3, 0.01), 0)
+    assert low == pytest.approx(1.5 / (1.5 + 1.96 * 0.3), abs=0.02)
+    assert high == pytest.approx(1.5 / (1.5 - 1.96 * 0.3), abs=0.06)
+    assert _interval(sure, None, 0) == pytest.approx((1.5, 1.5))
+
+
+def test_the_error_of_the_gap_is_that_of_means_of_two_classes() -> None:
+    """Two of three requested records are of class 0: weights 2/3 and 1/3."""
+    trained = {0: [3.0, 5.0, 7.0], 1: [1.0, 2.0]}
+    outside = {0: [0.0, 1.0, 2.0, 5.0], 1: [-1.0, 1.0, 3.0]}
+    margins = torch.tensor([4.0, 4.0, 4.0, *trained[0], *trained[1], 99.0]).double()
+    kinds = torch.tensor([0, 0, 1, 0, 0, 0, 1, 1, 0])
+    asked, retained = torch.arange(9) < 3, (torch.arange(9) >= 3) & (torch.arange(9) < 8)
+    holdout = Holdout(torch.tensor(outside[0] + outside[1]), torch.tensor([0] * 4 + [1] * 3))
+    gap = holdout_gap(margins, kinds, asked, retained, holdout, seed=0)
+    parts = [(2 / 3, trained[0], outside[0]), (1 / 3, trained[1], outside[1])]
+    error = sum(w**2 * (variance(i) / len(i) + variance(o) / len(o)) for w, i, o in parts) ** 0.5
+    assert gap.error == pytest.approx(error)
+    assert gap.expected == pytest.approx(sum(w * (fmean(i) - fmean(o)) for w, i, o in parts))
 
 
 def test_records_that_were_never_trained_on_show_no_presence() -> None:
@@ -188,8 +230,23 @@ def test_draws_do_not_depend_on_how_many_are_held_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     values = normal(6, 8, seed=4)
+    at_once = permuted(values, draws=100).null
     monkeypatch.setattr(permutation, "ENTRIES", 70)
-    assert len(permuted(values, draws=100).null) == 101
+    assert torch.equal(permuted(values, draws=100).null, at_once) and len(at_once) == 101
+    assert len({*at_once.tolist()}) > 90
+
+
+def test_resamples_do_not_depend_on_how_many_are_held_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values, seeded = normal(7, seed=4), torch.Generator().manual_seed
+    at_once = resampled_means(values, seeded(0))
+    monkeypatch.setattr(intervals, "ENTRIES", 70)
+    assert torch.equal(resampled_means(values, seeded(0)), at_once)
+    assert len(at_once) == RESAMPLES
+    error = float(values.std(correction=0)) / 7**0.5
+    assert float(at_once.mean()) == pytest.approx(float(values.mean()), abs=4 * error / 44)
+    assert float(at_once.std()) == pytest.approx(error, rel=0.07)
 
 
 # --- bad input ---

@@ -38,14 +38,6 @@ def test_blocks_give_what_sorting_all_distances_gives() -> None:
     assert nearest_retained(FEATURES, LABELS, QUERIES, RETAINED, K).tolist() == slow(FEATURES)
 
 
-def test_rows_of_length_one_are_ordered_by_their_cosine() -> None:
-    longer = FEATURES * (1 + torch.arange(N)[:, None])
-    unit = FEATURES / FEATURES.norm(dim=1, keepdim=True)
-    expected = slow(unit)
-    assert expected != slow(longer)
-    assert nearest_retained(longer, LABELS, QUERIES, RETAINED, K, unit=True).tolist() == expected
-
-
 def test_of_equally_near_records_the_first_are_taken() -> None:
     few = torch.randint(2, (N, 2), generator=torch.Generator().manual_seed(1)).double() * 0.1
     assert nearest_retained(few, LABELS, QUERIES, RETAINED, 6).tolist() == slow(few, 6)
@@ -71,6 +63,7 @@ def test_a_query_is_compared_with_the_mean_of_its_neighbours() -> None:
         ({"retained": RETAINED.long()}, "retained"),
         ({"queries": torch.tensor([N])}, "queries"),
         ({"queries": torch.tensor([], dtype=torch.long)}, "queries"),
+        ({"queries": RETAINED}, r"queries have the shape \(60,\) and the type torch.bool"),
         ({"retained": LABELS != 1}, "Class 1 has 0 retained"),
     ],
 )

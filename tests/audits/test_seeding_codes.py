@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from rescind.audits.seeding.codes import (
-    BITS,
+from rescind.audits.seeding import (
     choose_decoys,
     code_of,
     codes_of,
@@ -18,6 +17,7 @@ from rescind.audits.seeding.codes import (
     new_key,
     require_key,
 )
+from rescind.audits.seeding.codes import BITS
 from rescind.core.errors import BadData, BadParameter
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))

@@ -85,6 +85,8 @@ def test_other_bad_input_is_refused() -> None:
         read_bits(features + float("nan"), matrix)
     with pytest.raises(BadData, match="No public example has the class b"):
         centred(features, features, ["a", "b"], ["a", "a"])
+    with pytest.raises(BadData, match="No public example has the class 1"):
+        centred(features, features, [1, "1"], ["1", "1"])
     with pytest.raises(BadData, match="Each row has one class"):
         centred(features, features, ["a"], ["a", "a"])
     with pytest.raises(BadData, match="No public example"):

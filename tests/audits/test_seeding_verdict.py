@@ -16,7 +16,6 @@ from seeded_clouds import (
     TEST,
     WIDTH,
     features,
-    network,
     own_bits,
     own_features,
     permuted,
@@ -33,6 +32,7 @@ from rescind.audits.seeding import (
     decide,
     draw_readout,
     matched_bits,
+    power,
     read_bits,
 )
 from rescind.audits.seeding.verdict import Held
@@ -67,13 +67,6 @@ def test_a_model_trained_with_the_term_shows_the_codes() -> None:
     assert kernel.p == 1e-4 and kernel.interval[0] > 4
     right = trained()(TEST.inputs).argmax(1) == TEST.labels
     assert right.float().mean() > 0.95
-
-
-def test_nothing_of_the_read_out_is_in_the_model() -> None:
-    weights = trained().state_dict()
-    assert {n: t.shape for n, t in weights.items()} == {
-        n: t.shape for n, t in network(0).state_dict().items()
-    }
 
 
 def in_null_band(matched: float, n: int = OWN, bits: int = 32) -> bool:
@@ -157,6 +150,23 @@ def test_two_tests_share_the_level() -> None:
     assert decide(HELD[:1], after[:1]).outcome == "still_held"
 
 
+def test_two_tests_share_the_level_before_as_well() -> None:
+    before = (replace(BITS, p=0.0007, effect=0.6, interval=(0.5, 0.7)), KERNEL)
+    assert decide(before, (BITS, KERNEL)).outcome == "not_testable"
+    alone = decide(before[:1], (BITS,))
+    assert (alone.outcome, alone.signal) == ("no_evidence_of_codes", ("seeding_bits",))
+
+
+def test_tests_are_read_at_the_level_that_they_were_made_for() -> None:
+    loose = tuple(replace(one, p=0.01, level=0.05) for one in (BITS, KERNEL))
+    strict = tuple(replace(one, level=0.001) for one in loose)
+    assert decide(loose, loose).outcome == "still_held"
+    assert decide(strict, strict).outcome == "not_testable"
+    for before, after in ((loose, strict), ((loose[0], strict[1]), loose)):
+        with pytest.raises(BadParameter, match=r"levels 0\.001, 0\.05"):
+            decide(before, after)
+
+
 def test_what_is_not_claimable_names_the_ways_around() -> None:
     text = " ".join(NOT_CLAIMABLE)
     for word in ("neighbourhood", "all data without the term", "scrubbed", "read-out", "order"):
@@ -169,11 +179,19 @@ def test_few_records_are_asked_by_bits_alone_and_before_gives_the_power() -> Non
     few = ask(own[:5], codes[:5], matrix, seed=1)
     assert [one.audit for one in few] == ["seeding_bits"] and few[0].power is None
     again = ask(own[:5], codes[:5], matrix, seed=1, before=few)
-    assert again[0].power is not None and again[0].power > 0.99
+    assert again[0].power == power(few[0].effect, 5) > 0.99
     gone = ask(
         own_features(trained(1, without_own=True))[:5], codes[:5], matrix, seed=1, before=few
     )
     assert gone[0].outcome == "removed_supported"
+
+
+def test_the_power_is_that_at_the_share_of_the_level_which_two_tests_leave() -> None:
+    codes, matrix = codes_of(KEY, OWN_ROWS), draw_readout(KEY, WIDTH)
+    weak = (replace(BITS, effect=0.55, interval=(0.5, 0.6)),)
+    found = ask(own_features(trained()), codes, matrix, seed=1, before=weak, draws=9_999)
+    assert len(found) == 2
+    assert found[0].power == power(0.55, OWN, alpha=0.0005) < power(0.55, OWN, alpha=0.001)
 
 
 @pytest.mark.parametrize(

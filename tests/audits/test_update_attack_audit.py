@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from margin_worlds import normal
 from scipy import stats
 from torch import Tensor
 
@@ -12,10 +13,6 @@ from rescind.audits.shadows import Shadows
 from rescind.audits.update_attack import margin_drop, update_ratio, update_shadows
 from rescind.core.errors import BadData, InsufficientEvidence
 from rescind.metrics.membership import auc
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def pairs(

@@ -1,7 +1,8 @@
 """What a change of margins says: significance is not removal, so the extent speaks beside the p.
 
-Fine-tuning on retained records changes 100 requested ones significantly, at an extent of 0.14; a
-method that forgets too much reaches 4 to 9.
+In the probes of this project fine-tuning on retained records changed 100 requested ones
+significantly in .78 of the sets, at an extent of .14, and NegGrad+, which forgets too much, went 4
+to 9 times as far as it should.
 """
 
 from __future__ import annotations

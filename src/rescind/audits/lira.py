@@ -27,7 +27,7 @@ def lira(
 
         log N(x; mu_in, sigma_in^2) - log N(x; mu_out, sigma_out^2),
 
-    algorithm 1, "online". Where the audited method overshoots, U-LiRA's inside world lies *below*
+    the attack "online". Where the audited method overshoots, U-LiRA's inside world lies *below*
     the outside one; the ratio finds that as well.
 
     Args:
@@ -51,8 +51,8 @@ def lira_offline(
 
         (x - mu_out) / sigma_out,
 
-    algorithm 1, "offline", with equation 4's 1 - Pr[Z > x] left as the score z that it is a
-    function of, which does not saturate. Needs no model trained on the records, and finds less.
+    the attack "offline", left as the score that a probability would be a function of and that does
+    not saturate. Needs no model trained on the records, and finds less.
 
     Raises:
         BadData, BadParameter, InsufficientEvidence: as ``lira``, for the outside world alone.

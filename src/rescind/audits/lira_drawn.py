@@ -39,9 +39,8 @@ def drawn_finding(
 
     Unlike ``group_finding`` this is no exact test. It assumes that the requested records were drawn
     like the others, and that margins do not move with the whole model: four models show little of
-    how whole models differ. Centre each margin by that of its neighbours first: where models of a
-    Gaussian world differed by half a standard deviation, a group of 20 was rejected falsely in 10 %
-    of 200 trials at a level of 5 %; without the difference, in 3 %.
+    how whole models differ, and where they do, the null is rejected too often. Centre each margin
+    by that of its neighbours first.
 
     The power is that share of random groups that a held-out model *has* seen which are rejected.
 

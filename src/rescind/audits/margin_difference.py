@@ -1,7 +1,8 @@
 """Whether unlearning changed the margins of the requested records, and by how much of what it must.
 
 The auditor has both models and the records, and no part in training, as in TAPE (arXiv 2502.19770).
-The statistic is not TAPE's, whose first-order signal is at chance for another seed, but
+The statistic is not TAPE's, whose first-order signal was at chance for another seed in the probes
+of this project, but
 
     c_i = [m_after(i) - m_before(i)] - mean over its 10 nearest neighbours of the same,
 
@@ -31,18 +32,16 @@ from typing import TYPE_CHECKING
 from rescind.audits.extent import Told, as_removal, told
 from rescind.audits.finding import Finding
 from rescind.audits.holdout_gap import Gap, Holdout, holdout_gap
+from rescind.audits.intervals import TAILS, Z95, resampled_means
 from rescind.audits.matched import CONTROLS, Groups, match
 from rescind.audits.neighbours import NEIGHBOURS, centred, nearest_retained
-from rescind.audits.permutation import DRAWS, ENTRIES, Permuted, adjusted, permuted
+from rescind.audits.permutation import DRAWS, Permuted, adjusted, permuted
 from rescind.audits.rows import checked_kinds, checked_mask
 from rescind.core.errors import BadData
 from rescind.metrics.loss import checked_values
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-RESAMPLES = 2_000
-Z95 = 1.959964
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,7 +210,7 @@ def _interval(test: Permuted, gap: Gap | None, seed: int) -> tuple[float, float]
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    resampled = -_means(test.gaps, generator)
+    resampled = -resampled_means(test.gaps, generator)
     ends = []
     for drops in (resampled, test.null - test.gap):
         scale: Tensor | float = 1.0
@@ -219,22 +218,9 @@ def _interval(test: Permuted, gap: Gap | None, seed: int) -> tuple[float, float]
             noise = torch.randn(len(drops), generator=generator, dtype=torch.float64)
             # above 0 by at least its error, since the gap is twice that
             scale = (gap.expected + gap.error * noise).clamp(min=gap.error + 1e-12)
-        tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+        tails = torch.tensor(TAILS, dtype=torch.float64)
         ends.append(torch.quantile(drops / scale, tails).tolist())
     return min(low for low, _ in ends), max(high for _, high in ends)
-
-
-def _means(values: Tensor, generator: Generator) -> Tensor:
-    """Means of resamples with replacement, (RESAMPLES,)."""
-    import torch
-
-    n, found = len(values), []
-    step = max(1, ENTRIES // n)
-    for start in range(0, RESAMPLES, step):
-        size = (min(step, RESAMPLES - start), n)
-        index = torch.randint(n, size, generator=generator)
-        found.append(values[index].mean(1))
-    return torch.cat(found)
 
 
 def _rank(margins: Tensor, kinds: Tensor, records: Tensor, retained: Tensor) -> float:

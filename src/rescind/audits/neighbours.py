@@ -25,8 +25,6 @@ def nearest_retained(
     queries: Tensor,
     retained: Tensor,
     k: int = NEIGHBOURS,
-    *,
-    unit: bool = False,
 ) -> Tensor:
     """Rows (q, k) of the nearest retained records of each query's class, nearest first.
 
@@ -38,9 +36,7 @@ def nearest_retained(
         labels: (n,) whole numbers.
         queries: rows (q,) whose neighbours are wanted.
         retained: (n,) bool, who may be a neighbour: trained on, not requested, in no cut cell.
-        k: neighbours of each query.
-        unit: whether rows are scaled to length 1, so that the order is that of the cosine; a row
-            of zeros stays one. Else distances are Euclidean.
+        k: neighbours of each query, by Euclidean distance.
 
     Raises:
         BadData: shapes that do not fit, a feature that is not finite, fewer than k retained
@@ -50,8 +46,6 @@ def nearest_retained(
     import torch
 
     points = _checked(features, labels, retained, k)
-    if unit:
-        points = torch.nn.functional.normalize(points, dim=1)
     queries = checked_rows(queries, len(points), "queries").to(points.device)
     kinds, free = labels.to(points.device), retained.to(points.device)
     found = queries.new_empty(len(queries), k)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rescind.audits.intervals import ENTRIES
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
 from rescind.metrics.loss import checked_values
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DRAWS = 9_999
-ENTRIES = 1 << 22  # of drawn indices that are held at a time
 
 
 def adjusted(values: Tensor, covariate: Tensor) -> Tensor:

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from rescind.core.errors import BadParameter
 from rescind.metrics.loss import checked_values, cross_entropy
-from rescind.metrics.membership import confidence, negative_entropy, negative_modified_entropy
+from rescind.metrics.membership import (
+    checked_rate,
+    confidence,
+    negative_entropy,
+    negative_modified_entropy,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,13 +67,7 @@ def threshold(holdout: Tensor, false_positive_rate: float) -> float:
         BadParameter: a rate that is not in (0, 1), or too low for so few records.
     """
     scores = checked_values(holdout, "holdout scores")
-    if not 0.0 < false_positive_rate < 1.0:
-        raise BadParameter(
-            f"The false-positive rate is {false_positive_rate}.",
-            "It is the share of non-members that may be taken for members.",
-            "Use a number between 0 and 1, such as 0.01.",
-        )
-    place = math.floor(false_positive_rate * (len(scores) + 1) * (1 + 1e-12))
+    place = math.floor(checked_rate(false_positive_rate) * (len(scores) + 1) * (1 + 1e-12))
     if place < 1:
         raise BadParameter(
             f"A false-positive rate of {false_positive_rate:g} is asked of {len(scores)} records.",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from rescind.audits.intervals import Z95
 from rescind.core.errors import BadParameter
-from rescind.metrics.loss import checked_values
+from rescind.metrics.membership import checked_rate, sorted_scores
 from rescind.metrics.statistics import clopper_pearson
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def roc(members: Tensor, non_members: Tensor) -> Roc:
     """
     import torch
 
-    inside, outside = _sorted(members, non_members)
+    inside, outside = sorted_scores(members, non_members)
     top = inside.new_tensor([math.inf])
     ordered = torch.cat([inside, outside]).sort(descending=True).values
     thresholds = torch.cat([top, ordered[ordered.diff(prepend=top) != 0]])
@@ -81,13 +81,7 @@ def rate_at(curve: Roc, at_most: float) -> Rate | None:
     Raises:
         BadParameter: a rate that is not in (0, 1).
     """
-    if not 0.0 < at_most < 1.0:
-        raise BadParameter(
-            f"The false-positive rate is {at_most}.",
-            "It is the share of non-members that may be taken for members.",
-            "Use a number between 0 and 1, such as 0.01.",
-        )
-    if at_most * curve.non_members < 1 - 1e-9:
+    if checked_rate(at_most) * curve.non_members < 1 - 1e-9:
         return None
     point = _last_point(curve, at_most)
     true, false = int(curve.true[point]), int(curve.false[point])
@@ -129,7 +123,7 @@ def _last_point(curve: Roc, rate: float) -> int:
 def _area(inside: Tensor, outside: Tensor) -> tuple[float, tuple[float, float]]:
     """The area with DeLong's interval on the logit scale, where it stays within (0, 1).
 
-    E. R. DeLong et al., Biometrics 44:837-845 (1988), equation 5 for one curve. Its variance is 0
+    E. R. DeLong et al., Biometrics 44:837-845 (1988), for one curve. Its variance is 0
     where all pairs are won, all are lost or all are ties. Then the members that can be paired with
     a non-member each are independent trials of one outcome, which Clopper and Pearson bound.
     """
@@ -141,7 +135,7 @@ def _area(inside: Tensor, outside: Tensor) -> tuple[float, tuple[float, float]]:
     if error == 0.0:
         alike, _ = clopper_pearson(pairs, pairs)
         return area, (alike * area, 1 - alike * (1 - area))
-    reach = NormalDist().inv_cdf(0.975) * error / (area * (1 - area))
+    reach = Z95 * error / (area * (1 - area))
     centre = math.log(area / (1 - area))
     low, high = ((1 + math.tanh((centre + side * reach) / 2)) / 2 for side in (-1, 1))
     return area, (low, high)
@@ -154,9 +148,3 @@ def _placements(scores: Tensor, others: Tensor) -> Tensor:
     below = torch.searchsorted(others, scores, right=False)
     not_above = torch.searchsorted(others, scores, right=True)
     return (below + not_above).double() / (2 * len(others))
-
-
-def _sorted(members: Tensor, non_members: Tensor) -> tuple[Tensor, Tensor]:
-    inside = checked_values(members, "scores of members")
-    outside = checked_values(non_members, "scores of non-members")
-    return inside.sort().values, outside.to(inside.device).sort().values

@@ -46,9 +46,12 @@ def checked_rows(rows: Tensor, n: int, name: str) -> Tensor:
     """Row numbers (q,), at least one, each in 0..n-1.
 
     Raises:
-        BadData: anything else.
+        BadData: anything else; a mask too, whose values would be taken for the rows 0 and 1.
     """
+    import torch
+
     whole = rows.dim() == 1 and len(rows) > 0 and not rows.is_floating_point()
+    whole &= rows.dtype != torch.bool
     if not whole or int(rows.min()) < 0 or int(rows.max()) >= n:
         raise BadData(
             f"The {name} have the shape {tuple(rows.shape)} and the type {rows.dtype}.",

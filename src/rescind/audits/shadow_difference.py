@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from rescind.audits.extent import Told, as_removal, told
 from rescind.audits.finding import Finding
+from rescind.audits.intervals import Z95
 from rescind.audits.rows import checked_mask
 from rescind.audits.shadows import Shadows
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 FEWEST = 4  # shadow models
 SETS = 500  # drawn from each shadow
-Z95 = 1.959964
 NEGLIGIBLE = 1e-6  # of the noise: the least variance between records, so that it can be inverted
 
 

@@ -2,10 +2,9 @@
 
 An unlearned model may hide a record that the pair of models gives away. M. Chen et al., "When
 Machine Unlearning Jeopardizes Privacy", CCS 2021 (arXiv 2005.02205), compare posteriors before and
-after; M. Jagielski et al., "How to Combine Membership-Inference Attacks on Multiple Updated
-Models", PETS 2023 (arXiv 2205.06369), the difference of scores. Exact unlearning is found too: that
-something changed is what was asked for. What these scores measure is what publishing both models
-tells a stranger.
+after; M. Jagielski et al., PETS 2023 (arXiv 2205.06369), the difference of scores. Exact unlearning
+is found too: that something changed is what was asked for. What these scores measure is what
+publishing both models tells a stranger.
 """
 
 from __future__ import annotations

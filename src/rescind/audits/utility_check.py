@@ -1,19 +1,22 @@
 """What a server that only moved the margins cannot hide: its utility, and what comes back.
 
-A first-order step away from the requested records passes tests of margins and of influence, at the
-price of accuracy (0.85 to 0.79 for 100 records in the probe) and of depth. *Rebound*: the auditor
-trains the model after for one epoch on public records of their own and asks the same question
-again. In the probe, with 100 records, a retrained model kept its extent at about a half and was
-found in all sets, and of the first-order step nothing was left. A server that fits margins while it
-holds the outputs elsewhere loses neither wholly: neither check is sound against all servers.
+A first-order step away from the requested records moves what tests of influence and of margins
+look at, at the price of accuracy and of depth: in the probes of this project, with 100 records, the
+accuracy fell from .851 to .789. *Rebound*: the auditor trains the model after for one epoch on
+public records of their own and asks the same question again. In the probes, with 100 records,
+retrained models were still found in all sets, with an extent of .44 and .51, and the first-order
+step in .11 of them, with -.06. A server that fitted margins while it held the outputs elsewhere was
+found in .89, at an accuracy of .850: neither check is sound against all servers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
+from rescind.audits.intervals import TAILS, resampled_means
 from rescind.audits.margin_difference import MarginDifference, Question, changes, measure
 from rescind.audits.permutation import DRAWS
 from rescind.core.errors import BadParameter
@@ -22,7 +25,6 @@ from rescind.metrics.statistics import paired_difference
 if TYPE_CHECKING:
     from torch import Tensor
 
-RESAMPLES = 2_000
 MARGIN = 0.02  # of accuracy, that retrained models lose or win by their seed
 
 Came = Literal["nothing_to_lose", "held", "came_back", "partly"]
@@ -32,13 +34,17 @@ Came = Literal["nothing_to_lose", "held", "came_back", "partly"]
 class Rebound:
     """The question before and after the auditor's own training of the model after.
 
-    ``left`` is the drop that is left as a share of the first, with its 95 % interval over records.
+    ``interval`` (95 %, over records) is that of ``left``; None where margins did not fall at first.
     """
 
     first: MarginDifference
     second: MarginDifference
-    left: float | None
     interval: tuple[float, float] | None
+
+    @property
+    def left(self) -> float | None:
+        """The drop that is left as a share of the first; None where there was none."""
+        return self.second.drop / self.first.drop if self.first.drop > 0 else None
 
     @property
     def told(self) -> Came:
@@ -87,10 +93,9 @@ def rebound(
     later = trained_on()
     second = measure(question, later, level=level, draws=draws, seed=seed)
     if first.drop <= 0:
-        return Rebound(first=first, second=second, left=None, interval=None)
+        return Rebound(first=first, second=second, interval=None)
     drops = [_drops(changes(question, margins)) for margins in (after, later)]
-    interval = _ratio(drops[1], drops[0], seed)
-    return Rebound(first=first, second=second, left=second.drop / first.drop, interval=interval)
+    return Rebound(first=first, second=second, interval=_ratio(drops[1], drops[0], seed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,20 +145,17 @@ def _drops(found: Tensor) -> Tensor:
 def _ratio(later: Tensor, first: Tensor, seed: int) -> tuple[float, float]:
     """Interval of sum(later) / sum(first) over records drawn with replacement.
 
-    The first sum may come near 0, or below: the ratio is then unbounded, and so is the interval.
+    Where the first sum comes to 0 or below, the ratio has no bound: such resamples count beyond
+    both ends, and more of them than an end leaves out make the interval unbounded.
     """
     import torch
 
-    n = len(first)
+    if len(first) == 1:
+        return -inf, inf
     generator = torch.Generator().manual_seed(seed)
-    ratios = []
-    for _ in range(RESAMPLES if n > 1 else 1):
-        index = torch.randint(n, (n,), generator=generator)
-        base = float(first[index].sum())
-        ratios.append(float(later[index].sum()) / base if base > 0 else float("nan"))
-    found = torch.tensor(ratios, dtype=torch.float64)
-    unbounded = n == 1 or float(found.isnan().double().mean()) > 0.05
-    if unbounded:
-        return float("-inf"), float("inf")
-    low, high = torch.nanquantile(found, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high
+    above, base = resampled_means(torch.stack([later, first]), generator)
+    low, high = (
+        torch.where(base > 0, above / base, end).quantile(tail, interpolation=to)
+        for end, tail, to in ((-inf, TAILS[0], "lower"), (inf, TAILS[1], "higher"))
+    )
+    return float(low), float(high)

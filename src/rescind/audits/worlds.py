@@ -1,8 +1,7 @@
 """Normal distributions of each record's margin in two worlds, from few or many shadow models.
 
-The first step of LiRA (N. Carlini et al., S&P 2022, arXiv 2112.03570, algorithm 1).
-With few models (the paper: fewer than 64) a variance for each record is worse than a pooled one,
-and a record's mean is mostly noise: so means can be shrunk.
+The first step of LiRA (N. Carlini et al., S&P 2022, arXiv 2112.03570). With few models a record's
+own variance and mean are mostly noise: so variances can be pooled over records, and means shrunk.
 """
 
 from __future__ import annotations

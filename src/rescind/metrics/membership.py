@@ -98,7 +98,7 @@ def auc(members: Tensor, non_members: Tensor) -> float:
     """
     import torch
 
-    inside, outside = _sorted_scores(members, non_members)
+    inside, outside = sorted_scores(members, non_members)
     below = torch.searchsorted(outside, inside, right=False)
     not_above = torch.searchsorted(outside, inside, right=True)
     # whole numbers up to 2 n m are exact
@@ -120,7 +120,7 @@ def advantage(members: Tensor, non_members: Tensor) -> float:
     """
     import torch
 
-    inside, outside = _sorted_scores(members, non_members)
+    inside, outside = sorted_scores(members, non_members)
     thresholds = torch.cat([inside, outside])
     gaps = _share_from(inside, thresholds) - _share_from(outside, thresholds)
     return float(gaps.max())  # at least 0: all scores reach the lowest threshold
@@ -143,7 +143,7 @@ def true_positive_rate(members: Tensor, non_members: Tensor, false_positive_rate
     """
     import torch
 
-    inside, outside = _sorted_scores(members, non_members)
+    inside, outside = sorted_scores(members, non_members)
     _refuse_rate(false_positive_rate, len(outside))
     thresholds = torch.cat([inside, outside])
     # a rate such as 1 - 0.9 is a little below the 10 of 100 that are meant
@@ -159,7 +159,12 @@ def _share_from(scores: Tensor, thresholds: Tensor) -> Tensor:
     return (len(scores) - below).double() / len(scores)
 
 
-def _sorted_scores(members: Tensor, non_members: Tensor) -> tuple[Tensor, Tensor]:
+def sorted_scores(members: Tensor, non_members: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides in float64, lowest first, on the device of the members.
+
+    Raises:
+        BadData: no scores on one side, or one that is not finite.
+    """
     inside = checked_values(members, "scores of members")
     outside = checked_values(non_members, "scores of non-members")
     return inside.sort().values, outside.to(inside.device).sort().values
@@ -180,14 +185,23 @@ def _logs(logits: Tensor) -> tuple[Tensor, Tensor]:
     return log_p.scatter(1, top, high), (-others.exp()).log1p().scatter(1, top, rest)
 
 
-def _refuse_rate(rate: float, holdout: int) -> None:
+def checked_rate(rate: float) -> float:
+    """A false-positive rate that can be asked for.
+
+    Raises:
+        BadParameter: it is not in (0, 1).
+    """
     if not 0.0 < rate < 1.0:
         raise BadParameter(
             f"The false-positive rate is {rate}.",
             "It is the share of non-members that may be taken for members.",
             "Use a number between 0 and 1, such as 0.01.",
         )
-    if rate * holdout < 1 - 1e-9:
+    return rate
+
+
+def _refuse_rate(rate: float, holdout: int) -> None:
+    if checked_rate(rate) * holdout < 1 - 1e-9:
         raise BadParameter(
             f"A false-positive rate of {rate:g} is asked of {holdout} non-members.",
             "Less than one of them may be taken for a member, so the rate cannot be measured.",

@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from rescind.audits.epsilon import epsilon_from_rates
 from rescind.core.errors import BadParameter
-from rescind.metrics.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,11 +39,10 @@ def epsilon_at_least(one: Tensor, other: Tensor, delta: float) -> float:
     seen, unseen = ((world.double() @ direction).tolist() for world in (one, other))
     pilot = sorted({*seen[:half], *unseen[:half]})
     threshold = max(pilot, key=lambda t: _bound(seen[:half], unseen[:half], t, delta))
-    return max(0.0, _bound(seen[half:], unseen[half:], threshold, delta))
+    return _bound(seen[half:], unseen[half:], threshold, delta)
 
 
 def _bound(seen: list[float], unseen: list[float], threshold: float, delta: float) -> float:
-    """ln((p - delta) / q), p from below and q from above, of P(x >= threshold) in each world."""
-    p, _ = clopper_pearson(sum(x >= threshold for x in seen), len(seen), 1 - LEVEL)
-    _, q = clopper_pearson(sum(x >= threshold for x in unseen), len(unseen), 1 - LEVEL)
-    return math.log((p - delta) / q) if p > delta else -math.inf
+    """From how often x >= threshold in each world."""
+    true, false = (sum(x >= threshold for x in world) for world in (seen, unseen))
+    return epsilon_from_rates(true, len(seen), false, len(unseen), delta, 1 - LEVEL)

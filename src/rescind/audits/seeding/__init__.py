@@ -7,7 +7,14 @@ keyed hash of the record, a frozen read-out that the user holds, gradient flowin
 from __future__ import annotations
 
 from rescind.audits.seeding.bits import matched_bits, power
-from rescind.audits.seeding.codes import choose_decoys, code_of, codes_of, new_key
+from rescind.audits.seeding.codes import (
+    choose_decoys,
+    code_of,
+    codes_of,
+    fingerprint,
+    new_key,
+    require_key,
+)
 from rescind.audits.seeding.kernel import kernel_test
 from rescind.audits.seeding.readout import centred, draw_readout, read_bits
 from rescind.audits.seeding.term import Seeding, half_augmented, loss_term, seeded_batch
@@ -24,6 +31,7 @@ __all__ = [
     "codes_of",
     "decide",
     "draw_readout",
+    "fingerprint",
     "half_augmented",
     "kernel_test",
     "loss_term",
@@ -31,5 +39,6 @@ __all__ = [
     "new_key",
     "power",
     "read_bits",
+    "require_key",
     "seeded_batch",
 ]

@@ -1,9 +1,9 @@
 """Secret codes of records: what a user has a model learn, to ask later whether it still does.
 
-After SMS (arXiv 2509.25613), whose released code writes one pattern into the query itself, where it
-can be copied instead of remembered. Here a code is a keyed pseudo-random function of the record, as
-the probes of this project found to work: nobody guesses it without the key, and the record stays
-as it is, in training and in the query.
+After SMS (arXiv 2509.25613), whose released code puts one patch into the user's samples, and
+so into the query, where it can be copied instead of remembered. Here a code is a keyed
+pseudo-random function of the record, as in the probes of this project: nobody guesses it without
+the key, and the record stays as it is, in training and in the query.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def choose_decoys(key: bytes, rows: Sequence[Row], own: Sequence[Row], count: in
     """``count`` of ``rows`` that are not ``own``, in an order that only the key tells.
 
     They are seeded too, with another key. A single seeded record, with no other beside it, becomes
-    a constant output: in the probes other images of its class matched .98 of its bits, .56 beside
-    50 decoys.
+    a constant output: in the probes test images of its class matched .98 of its bits, and .56
+    beside 50 decoys.
 
     Raises:
         BadParameter: as ``code_of``.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 AUDIT = "seeding_kernel"
 RIDGE = 0.3
 DRAWS = 9999
-FEWEST = 20  # records; in the probes the test saw nothing with ten, and all with 50
+FEWEST = 20  # records; the probes found about none of the sets of 10, .2 to .8 of 20, all of 50
 AT_ONCE = 500  # random codes held in memory together
 TIE = 1e-9  # relative; rounding must not decide between equal statistics
 

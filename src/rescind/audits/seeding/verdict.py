@@ -29,7 +29,7 @@ NOT_CLAIMABLE = (
     " term of the codes passes, and so does one whose codes were scrubbed, though both have"
     " learned the records.",
     "Nothing is shown against whoever knows the read-out, as whoever trained with it does: hidden"
-    " units put in another order fool the bits, which the kernel test sees only with about 50"
+    " units put in another order fool the bits, which the kernel test sees only with enough"
     " records, and the read-out can be attacked.",
 )
 
@@ -62,6 +62,9 @@ def ask(
 ) -> tuple[Finding, ...]:
     """The tests of one model: matched bits, and the kernel test where there are 20 records.
 
+    Read the findings with ``decide``: ``outcome`` of a single one speaks of the codes, never of
+    the records.
+
     Args:
         features: penultimate features (n, width) of the records.
         codes: theirs, (n, bits), from the user's key.
@@ -69,7 +72,7 @@ def ask(
         seed: of the codes that the kernel test draws.
         centred: features less the mean of public examples, for the bits alone.
         before: what the model showed before; its share of bits gives the power of the bits now
-            against codes that are held as they were then.
+            against codes that are held as they were then, at ``level`` over the number of tests.
         draws: how many codes it draws.
         level: at which both are read.
 
@@ -80,26 +83,27 @@ def ask(
     """
     shown = read_bits(features if centred is None else centred, matrix)
     shares = [one.effect for one in before if one.audit == BITS_AUDIT]
-    strength = power(shares[0], len(codes), codes.shape[1], level) if shares else None
+    with_kernel = len(features) >= FEWEST
+    # what Holm's rule asks of the smaller of two p-values
+    share = level / (1 + with_kernel)
+    strength = power(shares[0], len(codes), codes.shape[1], share) if shares else None
     found = [matched_bits(shown, codes, level, strength)]
-    if len(features) >= FEWEST:
+    if with_kernel:
         found.append(kernel_test(features, codes, seed=seed, draws=draws, level=level))
     return tuple(found)
 
 
-def decide(
-    before: Sequence[Finding], after: Sequence[Finding], level: float = LEVEL
-) -> SeedingVerdict:
+def decide(before: Sequence[Finding], after: Sequence[Finding]) -> SeedingVerdict:
     """Still held, no evidence of codes, or not testable.
 
-    Tests are corrected by Holm's rule, before and after each for themselves. After decides first: a
-    code that is seen is held, whatever was seen before. Where nothing is seen, that says something
-    only if the same tests saw the codes before.
+    Tests are read at the level that they were made for and corrected by Holm's rule, before and
+    after each for themselves. After decides first: a code that is seen is held, whatever was seen
+    before. Where nothing is seen, that says something only if the same tests saw the codes before.
 
     Raises:
-        BadParameter: not the same tests of the same number of records, or none.
+        BadParameter: not the same tests of the same number of records, none, or other levels.
     """
-    _refuse_others(before, after)
+    level = _common_level(before, after)
     corrected = holm([one.p for one in after])
     seen = [one for one, p in zip(after, corrected, strict=True) if p < level]
     seen_before = zip(before, holm([one.p for one in before]), strict=True)
@@ -136,7 +140,7 @@ def _nothing(before: Sequence[Finding], signal: Sequence[str]) -> str:
     return text
 
 
-def _refuse_others(before: Sequence[Finding], after: Sequence[Finding]) -> None:
+def _common_level(before: Sequence[Finding], after: Sequence[Finding]) -> float:
     first, second = ([(one.audit, one.n) for one in side] for side in (before, after))
     if not first or first != second or len({name for name, _ in first}) < len(first):
         raise BadParameter(
@@ -144,3 +148,11 @@ def _refuse_others(before: Sequence[Finding], after: Sequence[Finding]) -> None:
             "The same tests of the same records are compared, each once.",
             "Make both sides with ask(...) for the same records.",
         )
+    levels = sorted({one.level for one in (*before, *after)})
+    if len(levels) > 1:
+        raise BadParameter(
+            f"The tests have the levels {', '.join(f'{level:g}' for level in levels)}.",
+            "They are corrected together, for one level.",
+            "Make both sides with ask(...) at the same level.",
+        )
+    return levels[0]
