@@ -18,11 +18,15 @@ from rescind.audits.seeding.codes import (
 from rescind.audits.seeding.kernel import kernel_test
 from rescind.audits.seeding.readout import centred, draw_readout, read_bits
 from rescind.audits.seeding.term import Seeding, half_augmented, loss_term, seeded_batch
+from rescind.audits.seeding.training import SeededCells, SeededRows, SeedingTerm, seed_cells
 from rescind.audits.seeding.verdict import NOT_CLAIMABLE, SeedingVerdict, ask, decide
 
 __all__ = [
     "NOT_CLAIMABLE",
+    "SeededCells",
+    "SeededRows",
     "Seeding",
+    "SeedingTerm",
     "SeedingVerdict",
     "ask",
     "centred",
@@ -40,5 +44,6 @@ __all__ = [
     "power",
     "read_bits",
     "require_key",
+    "seed_cells",
     "seeded_batch",
 ]
