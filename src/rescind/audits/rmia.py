@@ -42,7 +42,7 @@ def rmia(
         shadows: log-probabilities (models, n) of reference models, as ``margins``.
         target_population: log-probabilities (m,) of the audited model on the population.
         population: those (models, m) of the reference models, none of which was trained on it.
-        gamma: above 0; how much likelier x must be than z to count.
+        gamma: above 0, how much likelier x must be than z; the published code has 1.
 
     Raises:
         BadData: other shapes, or what is no log of a probability.
