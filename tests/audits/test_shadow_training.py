@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rescind.audits.lira import held_out
-from rescind.audits.shadow_training import ShadowDraw, Way, train_shadows
+from rescind.audits.shadow_draw import ShadowDraw
+from rescind.audits.shadow_training import shadow_margins, train_part, train_shadows
 from rescind.audits.shadows import Shadows, trained_shadows
-from rescind.core.errors import BadData, BadParameter, UnsupportedModel
+from rescind.core.errors import BadData, BadParameter, InsufficientEvidence, UnsupportedModel
 from rescind.core.partition import Partition
 from rescind.core.run import AdamW, Recipe
 from rescind.metrics.membership import auc
@@ -75,11 +76,9 @@ class Kept(dict[int, bytes]):
         self[model] = data
 
 
-def shadows(
-    chosen: Recipe, draw: ShadowDraw, way: Way = "loop", kept: Kept | None = None, stack: int = 2
-) -> Shadows:
+def shadows(chosen: Recipe, draw: ShadowDraw, stack: int = 1, kept: Kept | None = None) -> Shadows:
     kept = Kept() if kept is None else kept
-    return train_shadows(chosen, rows(draw.records), draw, kept.get, kept.save, way, stack)
+    return train_shadows(chosen, rows(draw.records), draw, kept.get, kept.save, stack)
 
 
 def test_each_model_sees_a_half_and_each_record_is_in_half_of_the_models() -> None:
@@ -133,23 +132,35 @@ def test_the_loop_trains_what_plain_training_does() -> None:
 @pytest.mark.parametrize("chosen", [mlp(), recipe(), recipe(f"{__name__}:normed")])
 def test_stacked_and_looped_training_give_the_same_margins(chosen: Recipe) -> None:
     draw = ShadowDraw(30, 4, seed=1)
-    loop, stacked = shadows(chosen, draw), shadows(chosen, draw, "stacked", stack=4)
+    loop, stacked = shadows(chosen, draw), shadows(chosen, draw, stack=4)
     assert torch.allclose(loop.margins, stacked.margins, atol=1e-4)
     assert float((loop.margins[0] - loop.margins[1]).abs().mean()) > 0.01  # not all alike
 
 
-@pytest.mark.parametrize("way", ["loop", "stacked"])
-def test_a_run_that_broke_off_gives_the_same_bytes(way: Way) -> None:
+@pytest.mark.parametrize("stack", [1, 2])
+def test_a_run_that_broke_off_gives_the_same_bytes(stack: int) -> None:
     draw, whole, broken = ShadowDraw(30, 4), Kept(), Kept(left=3)
     chosen = recipe(f"{__name__}:normed")
-    expected = shadows(chosen, draw, way, whole)
+    expected = shadows(chosen, draw, stack, whole)
     with pytest.raises(KeyboardInterrupt):
-        shadows(chosen, draw, way, broken)
+        shadows(chosen, draw, stack, broken)
     assert broken.order == [0, 1, 2]
     broken.left = 1_000
-    found = shadows(chosen, draw, way, broken)
+    found = shadows(chosen, draw, stack, broken)
     assert broken.order == [0, 1, 2, 3] and broken == whole
     assert torch.equal(found.margins, expected.margins)
+
+
+def test_two_processes_share_the_work() -> None:
+    draw, one, two = ShadowDraw(30, 6), Kept(), Kept()
+    expected = shadows(mlp(), draw, 2, one)
+    train_part(mlp(), rows(), draw, two.get, two.save, 2, (0, 2))
+    assert two.order == [0, 1, 4, 5]
+    with pytest.raises(InsufficientEvidence, match="Shadow model 2 of 6"):
+        shadow_margins(mlp(), rows(), draw, two.get)
+    train_part(mlp(), rows(), draw, two.get, two.save, 2, (1, 2))
+    assert two == one
+    assert torch.equal(shadow_margins(mlp(), rows(), draw, two.get).margins, expected.margins)
 
 
 def labelled(found: Shadows, seen: Tensor) -> float:
@@ -160,7 +171,7 @@ def labelled(found: Shadows, seen: Tensor) -> float:
 def test_lira_finds_what_the_shadows_learnt_by_heart_and_nothing_under_another_draw() -> None:
     chosen = replace(mlp(32), epochs=30)
     draw = ShadowDraw(60, 24, seed=2)
-    found = train_shadows(chosen, rows(60), draw, lambda m: None, lambda m, data: None)
+    found = shadows(chosen, draw)
     assert labelled(found, draw.seen()) > 0.9
     others = [labelled(found, ShadowDraw(60, 24, seed=s).seen()) for s in range(3, 33)]
     assert sum(others) / 30 == pytest.approx(0.5, abs=0.03)
@@ -169,10 +180,10 @@ def test_lira_finds_what_the_shadows_learnt_by_heart_and_nothing_under_another_d
 def test_what_cannot_be_stacked_is_refused() -> None:
     draw = ShadowDraw(30, 2)
     shadows(recipe(f"{__name__}:dropping"), draw)
-    with pytest.raises(UnsupportedModel, match=r'way="loop"'):
-        shadows(recipe(f"{__name__}:dropping"), draw, "stacked")
+    with pytest.raises(UnsupportedModel, match="Use a stack of 1"):
+        shadows(recipe(f"{__name__}:dropping"), draw, stack=2)
     with pytest.raises(BadParameter, match="stacks of 4"):
-        shadows(mlp(), ShadowDraw(30, 6), "stacked", stack=4)
+        shadows(mlp(), ShadowDraw(30, 6), stack=4)
 
 
 def test_bad_draws_are_refused() -> None:
@@ -189,4 +200,6 @@ def test_bad_draws_are_refused() -> None:
     with pytest.raises(BadParameter, match="without is 21, and 20"):
         ShadowDraw(30, 40, group=(1,), without=21)
     with pytest.raises(BadData, match="There are 30 rows, and the draw is of 32"):
-        train_shadows(mlp(), rows(30), ShadowDraw(32, 2), lambda m: None, lambda m, data: None)
+        train_shadows(mlp(), rows(30), ShadowDraw(32, 2), Kept().get, Kept().save)
+    with pytest.raises(BadParameter, match=r"Part \(2, 2\)"):
+        train_part(mlp(), rows(), ShadowDraw(30, 2), Kept().get, Kept().save, 1, (2, 2))

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from rescind.audits.shadow_draw import ShadowDraw
 from rescind.audits.shadows import Shadows, trained_shadows
-from rescind.core.canonical import digest
 from rescind.core.dataset import Row
-from rescind.core.errors import BadData, BadParameter, UnsupportedModel
+from rescind.core.errors import BadData, BadParameter, InsufficientEvidence, UnsupportedModel
 from rescind.core.run import Order, Recipe
 
 if TYPE_CHECKING:
@@ -33,105 +32,72 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 Have = Callable[[int], bytes | None]
 Save = Callable[[int, bytes], None]
-Way = Literal["loop", "stacked"]
-STACK = 8
 PIECE = 512  # records that are scored at a time
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowDraw:
-    """Which of ``records`` rows each of ``models`` shadow models is trained on: a random half.
-
-    The half of model i follows from ``seed`` and i alone, so that more models later change none of
-    the earlier ones. Halves are independent: a record is inside in half of the models on average.
-    Pairs of complementary halves would make that exact, and they would be wrong: the partner of a
-    model that is held out tells what it saw. The rows of ``group`` stay together: models 0, 2, 4
-    and so on see all of them and the others none, which are at least ``without``.
-
-    Where half as many records as the audited model saw move margins, more records are needed.
+def train_shadows(
+    recipe: Recipe, rows: Sequence[Row], draw: ShadowDraw, have: Have, save: Save, stack: int = 1
+) -> Shadows:
+    """Train what is missing, as ``train_part`` in one process, and score all rows.
 
     Raises:
-        BadParameter: too few records or models, or a group that is half of the records or names a
-            row twice.
+        BadData, BadParameter, UnsupportedModel, InsufficientEvidence: as ``train_part`` and
+            ``shadow_margins``.
     """
-
-    records: int
-    models: int
-    seed: int = 0
-    group: tuple[int, ...] = ()
-    without: int = 0
-
-    def __post_init__(self) -> None:
-        problems, never = [], self.models // 2 if self.group else 0
-        if self.models < 1:
-            problems.append(f"models is {self.models}; there must be one")
-        if self.records < 4:
-            problems.append(f"records is {self.records}; two halves need four or more")
-        known = set(self.group) <= set(range(self.records))
-        if len(set(self.group)) < len(self.group) or not known:
-            problems.append("group must name rows, each once")
-        if 2 * len(self.group) >= max(1, self.records - 1):
-            problems.append(f"group has {len(self.group)} rows; it must be less than half")
-        if self.without > never:
-            problems.append(f"without is {self.without}, and {never} models see none of the group")
-        if problems:
-            raise BadParameter(
-                f"No shadow models can be drawn: {'; '.join(problems)}.",
-                do="Use more records, and twice as many models as must not see the group.",
-            )
-
-    def rows(self, model: int) -> Tensor:
-        """Sorted row numbers (records // 2,) of one model."""
-        import torch
-
-        generator = torch.Generator().manual_seed(_key("half", self.seed, model))
-        order = torch.randperm(self.records, generator=generator)
-        group = torch.tensor(self.group, dtype=torch.long)
-        others, own = order[~torch.isin(order, group)], group[: 0 if model % 2 else None]
-        return torch.cat([own, others[: self.records // 2 - len(own)]]).sort().values
-
-    def seen(self) -> Tensor:
-        """Which model is trained on which record, boolean (models, records)."""
-        import torch
-
-        found = torch.zeros(self.models, self.records, dtype=torch.bool)
-        for model in range(self.models):
-            found[model, self.rows(model)] = True
-        return found
-
-    def recipe(self, recipe: Recipe, model: int) -> Recipe:
-        """The recipe with a training seed of that model's own."""
-        return replace(recipe, seed=_key("training", self.seed, model))
+    train_part(recipe, rows, draw, have, save, stack)
+    return shadow_margins(recipe, rows, draw, have)
 
 
-def train_shadows(
+def train_part(
     recipe: Recipe,
     rows: Sequence[Row],
     draw: ShadowDraw,
     have: Have,
     save: Save,
-    way: Way = "loop",
-    stack: int = STACK,
-) -> Shadows:
-    """Margins of all rows in all shadow models, which are trained where there are none yet.
+    stack: int = 1,
+    part: tuple[int, int] = (0, 1),
+) -> None:
+    """Train the shadow models that are not there yet.
 
-    Both ways start from the same weights and take the same batches; they differ by rounding. The
-    bytes of a stacked model depend on how many it is stacked with, so a stack that lacks a model is
-    trained again as a whole, and only what was missing is saved.
+    Stacked or not, a model starts from the same weights and takes the same batches; the ways differ
+    by rounding. The bytes of a stacked model depend on how many it is stacked with, so a stack that
+    lacks a model is trained again as a whole, and only what was missing is saved.
 
     Args:
         recipe: how each is trained, plainly, its own seed apart.
         rows: all the records (n) that shadow models draw from, in a fixed order.
         draw: who sees what.
-        have: the safetensors bytes of a model that is there already, or None.
+        have: the safetensors bytes that ``save`` was given for a model, or None.
         save: called with the bytes of each new model.
-        way: one by one, or ``stack`` at a time.
-        stack: models in a stack; the number of models must be a multiple.
+        stack: how many are trained together; 1 is the loop, and the draw must hold a multiple.
+        part: (which, of how many) processes that share the work is this one.
 
     Raises:
-        BadData: rows of another number than the draw's, or a margin that is not finite.
-        BadParameter: a task without classes, or models that fill no whole number of stacks.
+        BadData: rows of another number than the draw's.
+        BadParameter: a task without classes, models that fill no whole number of stacks, no part.
         UnsupportedModel: a module that cannot be stacked.
+    """
+    from rescind.training.models import trained_model
+    from rescind.training.stages import cell_data
+
+    _refuse(recipe, rows, draw, stack, part)
+    base = trained_model(recipe)
+    data = cell_data(base, rows)
+    made = _looped if stack == 1 else _stacked
+    for start in range(part[0] * stack, draw.models, part[1] * stack):
+        members = range(start, start + stack)
+        missing = [m for m in members if have(m) is None]
+        for model, saved in made(base, recipe, data, draw, members) if missing else ():
+            if model in missing:
+                save(model, saved)
+
+
+def shadow_margins(recipe: Recipe, rows: Sequence[Row], draw: ShadowDraw, have: Have) -> Shadows:
+    """Margins of all rows in all shadow models, and which model has seen which row.
+
+    Raises:
+        BadData: a margin that is not finite.
+        InsufficientEvidence: a model is not there.
     """
     import torch
 
@@ -139,22 +105,15 @@ def train_shadows(
     from rescind.training.snapshots import from_bytes
     from rescind.training.stages import cell_data
 
-    _refuse(recipe, rows, draw, way, stack)
-    base = trained_model(recipe)
+    base, margins = trained_model(recipe), []
     data = cell_data(base, rows)
-    made, size = (_looped, 1) if way == "loop" else (_stacked, stack)
-    margins = []
-    for start in range(0, draw.models, size):
-        members = range(start, start + size)
-        kept = {m: found for m in members if (found := have(m)) is not None}
-        if len(kept) < size:
-            for model, saved in made(base, recipe, data, draw, members):
-                if model not in kept:
-                    save(model, saved)
-                    kept[model] = saved
-        for model in members:
-            base.load(from_bytes(kept[model]))
-            margins.append(_margins(base, data))
+    for model in range(draw.models):
+        if (saved := have(model)) is None:
+            raise InsufficientEvidence(
+                f"Shadow model {model} of {draw.models} is not there.", do="Train it first."
+            )
+        base.load(from_bytes(saved))
+        margins.append(_margins(base, data))
     return trained_shadows(torch.stack(margins), draw.seen())
 
 
@@ -273,16 +232,13 @@ def _margins(model: TrainedModel, data: CellData) -> Tensor:
     return margin(torch.cat(logits), data.labels)
 
 
-def _key(what: str, seed: int, number: int) -> int:
-    """A seed below 2**60 for one draw, as ``training.determinism.stage_seed``."""
-    return int(digest(["rescind shadows", what, seed, number])[:15], 16)
-
-
 def _not_stackable(why: str) -> UnsupportedModel:
-    return UnsupportedModel("The module cannot be stacked.", why, 'Train it with way="loop".')
+    return UnsupportedModel("The module cannot be stacked.", why, "Use a stack of 1.")
 
 
-def _refuse(recipe: Recipe, rows: Sequence[Row], draw: ShadowDraw, way: str, stack: int) -> None:
+def _refuse(
+    recipe: Recipe, rows: Sequence[Row], draw: ShadowDraw, stack: int, part: tuple[int, int]
+) -> None:
     if len(rows) != draw.records:
         raise BadData(
             f"There are {len(rows)} rows, and the draw is of {draw.records}.",
@@ -292,9 +248,9 @@ def _refuse(recipe: Recipe, rows: Sequence[Row], draw: ShadowDraw, way: str, sta
         raise BadParameter(
             f"The task answers {recipe.task.target}.", "A margin is that of a class among others."
         )
-    if way not in ("loop", "stacked") or stack < 1 or (way == "stacked" and draw.models % stack):
+    if stack < 1 or draw.models % stack or not 0 <= part[0] < part[1]:
         raise BadParameter(
-            f"{draw.models} models are to be trained by {way!r} in stacks of {stack}.",
+            f"Part {part} of {draw.models} models is to be trained in stacks of {stack}.",
             "A stack that is not full would give its models other bytes later.",
-            'Use "loop", or "stacked" with a multiple of the stack.',
+            "Draw a multiple of the stack; of two processes the parts are (0, 2) and (1, 2).",
         )
