@@ -59,7 +59,7 @@ def posteriors(model: nn.Module, outputs: Outputs, queries: Iterable[Batch]) -> 
 
 
 def difference(before: Tensor, after: Tensor) -> Tensor:
-    """dP = after - before at length 1, (p,); where no answer changed it stays 0.
+    """After minus before at length 1, (p,); where no answer changed it stays 0.
 
     Raises:
         BadData: answers to other queries.
@@ -88,7 +88,7 @@ def first_order(
     records: Iterable[Batch],
     queries: Sequence[Batch],
 ) -> Tensor:
-    """dP of a first-order step away from each batch of records, (m, p), rows of length 1.
+    """The dP of a first-order step away from each batch of records, (m, p), rows of length 1.
 
     One gradient and one pass over the queries in forward mode for each; no second derivative and no
     training.
