@@ -32,6 +32,7 @@ from rescind.audits.seeding.readout import draw_readout
 from rescind.audits.seeding.term import loss_term
 from rescind.audits.seeding.training import SeededCells, SeededRows, SeedingTerm, seed_cells
 from rescind.core.errors import BadData, BadParameter
+from rescind.core.partition import Cell
 from rescind.core.run import AdamW
 from rescind.metrics.features import PENULTIMATE, collect
 from rescind.training.extra_term import Moment
@@ -309,6 +310,23 @@ def test_a_record_has_its_place_in_one_cell() -> None:
 def test_seeded_rows_are_distinct_and_have_a_code_each(index: list[Any], codes: Tensor) -> None:
     with pytest.raises(BadData, match="one seeded row or more"):
         SeededRows(torch.tensor(index), codes)
+
+
+def test_a_stage_counts_rows_over_its_cells_in_their_order() -> None:
+    first, second, third = (Cell(0, k) for k in range(3))
+    codes = torch.arange(8.0).reshape(4, 2)
+    own = {
+        third: SeededRows(torch.tensor([4]), codes[:1]),
+        first: SeededRows(torch.tensor([2, 0]), codes[1:3]),
+        Cell(1, 0): SeededRows(torch.tensor([0]), codes[3:]),
+    }
+    cells = SeededCells(own, torch.zeros(2, 4))
+    term = cells.of_stage({first: 3, second: 7, third: 5}, 9)
+    assert term is not None
+    assert term.index.tolist() == [2, 0, 3 + 7 + 4]
+    assert torch.equal(term.codes, codes[[1, 2, 0]])
+    assert term.seed == 9
+    assert cells.of_stage({second: 7}, 9) is None
 
 
 def test_rows_counted_in_another_cell_are_refused() -> None:

@@ -48,6 +48,7 @@ class Squares:
     noise: float = 0.0
     moments: list[Moment] = field(default_factory=list)
     gradients: list[bool] = field(default_factory=list)
+    same: list[bool] = field(default_factory=list)
 
     def due(self, step: int) -> bool:
         return step % self.every == 0
@@ -66,6 +67,8 @@ class Squares:
         if self.noise:
             one = {name: t + self.noise * torch.randn(t.shape) for name, t in one.items()}
         again = moment.forward(one)
+        main = moment.forward({name: t[moment.index] for name, t in moment.activations.items()})
+        self.same.append(torch.equal(main, heard["logits"]))
         self.gradients.append(again.requires_grad and heard["logits"].requires_grad)
         both: Tensor = heard["logits"].square().mean() + again.square().mean()
         return self.weight * both
@@ -230,4 +233,6 @@ def test_a_term_of_a_stage_changes_the_weights_of_that_stage(
     found = stages(model, recipe, cells, order, Given(term))
     assert [found[stage] == plain[stage] for stage in (0, 1)] == [False, False]
     assert all(term.gradients)
+    # the second pass enters where the stage does: of S3T not at the lowest block of the model
+    assert all(term.same)
     assert [len(m.activations["hidden"]) for m in term.moments] == [8, 18, 18, 18]
