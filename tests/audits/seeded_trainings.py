@@ -12,10 +12,11 @@ from torch import Tensor
 
 from rescind.audits.finding import Finding
 from rescind.audits.seeding.bits import matched_bits
+from rescind.audits.seeding.cells import seed_cells
 from rescind.audits.seeding.codes import codes_of
 from rescind.audits.seeding.readout import draw_readout, read_bits
 from rescind.audits.seeding.term import Seeding
-from rescind.audits.seeding.training import SeededCells, seed_cells
+from rescind.audits.seeding.training import SeededCells
 from rescind.core.partition import Cell, Partition
 from rescind.core.run import AdamW, Order, Recipe
 from rescind.core.task import Task

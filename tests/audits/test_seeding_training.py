@@ -27,10 +27,11 @@ from seeded_trainings import (
 from torch import Tensor, nn
 
 from rescind.audits.seeding import training
+from rescind.audits.seeding.cells import SeededRows, seed_cells
 from rescind.audits.seeding.codes import choose_decoys, codes_of
 from rescind.audits.seeding.readout import draw_readout
 from rescind.audits.seeding.term import loss_term
-from rescind.audits.seeding.training import SeededCells, SeededRows, SeedingTerm, seed_cells
+from rescind.audits.seeding.training import SeededCells, SeedingTerm
 from rescind.core.errors import BadData, BadParameter
 from rescind.core.partition import Cell
 from rescind.core.run import AdamW

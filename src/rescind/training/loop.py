@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -81,21 +82,15 @@ def _steps(
 
 def _loss(model: TrainedModel, work: Fit, step: int, index: Tensor) -> Tensor:
     """The mean loss of a batch, and the extra term where one is due."""
+    extra = work.extra if work.extra is not None and work.extra.due(step) else None
     batch = {name: tensor[index] for name, tensor in work.activations.items()}
-    if work.extra is None or not work.extra.due(step):
-        return _main_loss(model, work, index, batch)
+    with nullcontext({}) if extra is None else extra.listen(model.module, batch) as heard:
+        outputs = model.forward_from(batch, work.lowest)
+    loss = model.task.loss(outputs, {"labels": work.labels[index].to(outputs.device)}).mean()
+    if extra is None:
+        return loss
     forward = partial(model.forward_from, block=work.lowest)
-    moment = Moment(step, index, work.activations, model.module, forward)
-    with work.extra.listen(model.module, batch) as heard:
-        main = _main_loss(model, work, index, batch)
-    return main + work.extra.loss(moment, heard)
-
-
-def _main_loss(
-    model: TrainedModel, work: Fit, index: Tensor, batch: Mapping[str, Tensor]
-) -> Tensor:
-    outputs = model.forward_from(batch, work.lowest)
-    return model.task.loss(outputs, {"labels": work.labels[index].to(outputs.device)}).mean()
+    return loss + extra.loss(Moment(step, index, work.activations, model.module, forward), heard)
 
 
 def decay(step: int, total: int) -> float:

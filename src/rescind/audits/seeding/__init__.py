@@ -7,6 +7,7 @@ keyed hash of the record, a frozen read-out that the user holds, gradient flowin
 from __future__ import annotations
 
 from rescind.audits.seeding.bits import matched_bits, power
+from rescind.audits.seeding.cells import SeededRows, seed_cells
 from rescind.audits.seeding.codes import (
     choose_decoys,
     code_of,
@@ -18,7 +19,7 @@ from rescind.audits.seeding.codes import (
 from rescind.audits.seeding.kernel import kernel_test
 from rescind.audits.seeding.readout import centred, draw_readout, read_bits
 from rescind.audits.seeding.term import Seeding, half_augmented, loss_term, seeded_batch
-from rescind.audits.seeding.training import SeededCells, SeededRows, SeedingTerm, seed_cells
+from rescind.audits.seeding.training import SeededCells, SeedingTerm
 from rescind.audits.seeding.verdict import NOT_CLAIMABLE, SeedingVerdict, ask, decide
 
 __all__ = [
