@@ -239,3 +239,14 @@ def test_representations_cost_little_more_than_their_matrix_products() -> None:
     assert found["knn"]["peak_mb"] < found["knn"]["peak_limit_mb"] <= 1000
     assert found["streaming"]["examples"]["many"] >= 1_000_000
     assert found["streaming"]["grown_mb"] <= found["streaming"]["limit_mb"]
+
+
+def test_what_is_said_of_a_gpu() -> None:
+    found = stored("on_a_gpu")
+    text = (RESULTS.parents[1] / "docs" / "how-to" / "run-a-benchmark.md").read_text()
+    seconds = found["fashion"]["seconds"]
+    assert f"{seconds['cuda']:.1f} against {seconds['cpu']:.1f} seconds" in text
+    assert f"would take {found['cifar10']['minutes_of_all_epochs']:.0f} minutes" in text
+    assert f"CKA took {found['cka'][0]['ratio']:.1f} times" in text
+    assert f"k-NN {found['knn']['ratio']:.1f} times" in text
+    assert found["knn"]["accuracy"] == found["knn"]["accuracy_on_the_processor"]

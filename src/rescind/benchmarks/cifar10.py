@@ -44,7 +44,8 @@ class Cifar10:
     of the papers; the verdict comes from equivalence with eight retrained models (three for the
     class) and not from an average gap; methods are tuned by a recorded search.
 
-    Training runs on one processor core. ``folder`` is relative to where you start.
+    ``rescind bench cifar10 --device cuda`` trains on a GPU (`python benchmarks/on_a_gpu.py` says
+    what one training takes there); else on one core. ``folder`` is relative to where you start.
     """
 
     folder: str = "cifar-10-batches-bin"
