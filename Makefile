@@ -7,6 +7,8 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu/torch/
 # idle threads sleep instead of spinning: on a shared machine a spinning one costs its neighbour
 export OMP_WAIT_POLICY := PASSIVE
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+# a test file stays in one process, so that what its tests share is made once
+TWO := -n 2 --dist loadfile
 
 # what tests read beside packages that pip installs with all they ask for
 DATA := .venv/adult.stamp .venv/fashion.stamp
@@ -27,10 +29,10 @@ demo: .venv/demo.stamp
 	$(BIN)/rescind demo --workspace demo
 
 test: .venv/dev.stamp $(DATA)
-	$(TEST_ENV) $(BIN)/python -m pytest
+	$(TEST_ENV) $(BIN)/python -m pytest $(TWO)
 
 slow: .venv/dev.stamp $(DATA)
-	$(TEST_ENV) $(BIN)/python -m pytest -m slow
+	$(TEST_ENV) $(BIN)/python -m pytest $(TWO) -m slow
 
 check: .venv/dev.stamp $(DATA)
 	$(BIN)/ruff format --check .
