@@ -27,8 +27,8 @@ the first-order step and nothing else, and no other resembles its records so wel
 ``utility_check`` and not here. Nor, where nothing is seen, that nothing was removed: the difference
 of two trainings holds far more than one record. Nor which of the records that share a difference.
 In ``benchmarks/results/reconstructor.json`` it saw first-order steps away from single records with
-two originals of three and was blind with the third; it saw no retraining, and nothing at all where
-ten records shared a difference. Its shadows and its network cost about three retrainings there.
+two originals and was blind with one; it saw no retraining, and nothing at all where ten records
+shared a difference. Its shadows and its network cost as much as three to five retrainings there.
 """
 
 from __future__ import annotations
