@@ -2,9 +2,9 @@
 
 LiRA (arXiv 2112.03570) asks how a record's margin is spread over models with and without it. A
 stack is one set of weights with the models as first dimension, trained by ``torch.func`` with one
-step of the optimiser for all. By ``benchmarks/shadow_training.py``, on one thread, stacks of 16 take
-0.75 of the loop's time for a small ResNet without batch norm, 0.88 with it, and for a small network
-of convolutions neither is faster. The loop trains all that a recipe can, and is the default.
+step of the optimiser for all. By ``benchmarks/shadow_training.py``, on one thread, stacks of 16
+take 0.75 of the loop's time for a small ResNet without batch norm, 0.88 with it, and for a small
+network of convolutions neither is faster. The loop trains all that a recipe can: it is the default.
 
 Batch norm may be stacked: each model keeps running statistics of its own. Dropout may not, since
 its draws could not be those of the loop; nor may adapters on an encoder. A bias in front of a batch
