@@ -9,6 +9,7 @@ from typing import Any
 
 from rescind import state
 from rescind.backends import Backends
+from rescind.core.audit import AuditVerdict
 from rescind.core.canonical import build, digest, plain
 from rescind.core.certificate import Certificate, Statement, Unchanged
 from rescind.core.errors import InsufficientEvidence, UnknownKey, VerificationFailed
@@ -121,6 +122,8 @@ def _statement(b: Backends, request: Request) -> Statement:
     before = build(Evaluation, b.ledger.get("evaluation", request.id)["before"])
     if not after.measurements and after.unmeasured == "no":
         raise InsufficientEvidence("Nothing was measured.", do="Run `rescind process` again.")
+    audited = b.ledger.get("audit", request.id)
+    seen = None if audited is None else build(AuditVerdict, audited)
     now = datetime.now(UTC)
     seq, head = b.ledger.head()
     return Statement(
@@ -138,7 +141,7 @@ def _statement(b: Backends, request: Request) -> Statement:
         forgotten=version.forgotten,
         method=claim["method"],
         parameters=claim["parameters"],
-        guarantee=_guarantee(b, claim, version, proof, erasure),
+        guarantee=_guarantee(b, claim, version, proof, erasure, seen),
         measurements=(*before.measurements, *after.measurements),
         unmeasured=after.unmeasured,
         proof=proof,
@@ -153,6 +156,7 @@ def _statement(b: Backends, request: Request) -> Statement:
         unjudged=after.unjudged,
         attempts=after.attempts,
         controls=after.controls,
+        audit=seen,
     )
 
 
@@ -169,6 +173,7 @@ def _guarantee(
     version: ModelVersion,
     proof: Proof,
     erasure: ErasureReceipt,
+    audit: AuditVerdict | None,
 ) -> Guarantee:
     """The method's claim, composed and lowered; certificates of other versions raise nothing.
 
@@ -178,12 +183,12 @@ def _guarantee(
     claimed = guarantee_from(claim["guarantee"])
     if isinstance(claimed, Certified) and claim["method"] not in MEASURED:
         claimed = Empirical("the bound of this method was not measured by code of this package")
-    carried = supported(claimed, proof, erasure)
+    carried = supported(claimed, proof, erasure, audit)
     if isinstance(carried, Empirical):
         return carried  # what is missing now says more than what was missing earlier
     earlier = state.version_by_id(b, version.parent).guarantee if version.parent else None
     alone = proof.outcome == "identical" or bool(claim["from_scratch"])
-    return supported(compose(earlier, claimed, from_scratch=alone), proof, erasure)
+    return supported(compose(earlier, claimed, from_scratch=alone), proof, erasure, audit)
 
 
 def scope(b: Backends, request: Request) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from rescind import judging, methods_of, state, tuned
+from rescind import auditing, judging, methods_of, state, tuned
 from rescind.backends import Backends
 from rescind.certify import guarantee_from
 from rescind.core.canonical import build, digest, plain
@@ -237,7 +237,16 @@ class Ladder:
         found = both.judgement
         done = replace(blank, outcome=found.verdict, because=found.because, judgement=found)
         taken = blank.round == "fresh" and found.verdict == "admissible"
+        residue = self._residue(made[0]) if taken else ""
+        if residue:
+            done, taken = replace(done, outcome="residue_found", because=residue), False
         return Step(done, made[0] if taken else None, references.costs(), both.controls)
+
+    def _residue(self, candidate: Unlearned) -> str:
+        """What the planned audits see in a model that would be taken, or nothing."""
+        asked = self.b, self.request, candidate.parts, self.progress
+        seen = auditing.of_candidate(*asked, candidates=self._candidates())
+        return seen.because if seen is not None and seen.outcome == "residue_found" else ""
 
     def _destroy(self, made: Sequence[Unlearned], step: Step) -> None:
         """What was tried and is not taken; what serves is none of it."""

@@ -6,12 +6,13 @@ was killed anywhere goes on from where it stopped. No failure undoes a withdrawa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from rescind import acceptance, certify, erasure, state, steps
+from rescind import acceptance, auditing, certify, erasure, state, steps
 from rescind.backends import Backends, add_signer
+from rescind.core.audit import AuditVerdict
 from rescind.core.certificate import Certificate
 from rescind.core.errors import (
     Busy,
@@ -57,14 +58,43 @@ def process(b: Backends, request_id: str, options: Options) -> Certificate:
             return certify.load(b, request_id)
         b.signer()  # a key that is lost or another's is told now, and not after the erasure
         with _failing_at(b, request_id):
-            request = steps.unlearn(b, request, options.method, options.progress)  # 4
-            steps.evaluate_both(b, request, options.progress)  # 5
+            request = _audited(b, request, options)  # 4 to 6
             request = steps.prove(b, request, options.replay, options.progress)  # 7
             request = steps.release(b, request)  # 8
             request = erasure.erase(b, request)  # 9
             certificate = certify.certify(b, request)  # 10
             steps.close(b, request)  # 11, which clears what the closed request needs no more
         return certificate
+
+
+def audit(b: Backends, request_id: str, options: Options, more: Sequence[str] = ()) -> AuditVerdict:
+    """Walk a request as far as its audits and stop there: the old model serves on if it did, and
+    ``process`` goes on. ``more`` audits are exploratory.
+
+    Raises:
+        RescindError: as ``process``; also where no audit was planned and none is added.
+    """
+    with b.ledger.claim(request_id):
+        request = state.request(b, request_id)
+        if request.status not in FINAL:
+            request = _ready(b, request, options)
+            auditing.check_planned(b, request, more)
+            with _failing_at(b, request_id):
+                request = _audited(b, request, options)
+        if more:
+            made = steps.parts_of(b, request), list(more), options.progress
+            return auditing.explore(b, request, steps.version_of(b, request), *made)
+        return auditing.found(b, request)
+
+
+def _audited(b: Backends, request: Request, options: Options) -> Request:
+    """Steps 4 to 6, of which those that are done are left out."""
+    request = steps.unlearn(b, request, options.method, options.progress)  # 4
+    steps.evaluate_both(b, request, options.progress)  # 5
+    if request.status == "unlearned":
+        parts = steps.parts_of(b, request)
+        auditing.audit(b, request, steps.version_of(b, request), parts, options.progress)  # 6
+    return request
 
 
 def _ready(b: Backends, request: Request, options: Options) -> Request:
@@ -120,7 +150,7 @@ def _record_failure(b: Backends, request: Request, error: Exception) -> None:
     resume = again if anew else request.status
     dropped = _discard(b, request) if isinstance(error, NotDeterministic | DamagedArtifact) else ()
     failed = replace(request, status="failed", resume=resume, reason=reason)
-    redo = ("claim", "evaluation", "proof") if anew else ()
+    redo = ("claim", "evaluation", "audits", "audit", "proof") if anew else ()
     writes = (
         *(Write(t, request.id, None) for t in redo),
         *(Write("part", name, None) for name in dropped),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from rescind import erasure, methods_of, state
+from rescind import auditing, erasure, methods_of, state
 from rescind.backends import Backends
 from rescind.core.canonical import build, digest
 from rescind.core.errors import UnknownKey
@@ -29,6 +29,9 @@ WORDS = {
     "references.trained": "models retrained without the records, to compare with",
     "method.attempted": "a method was tried",
     "evaluation.done": "measured before and after",
+    "audits.planned": "audits chosen, before the model is unlearned",
+    "audit.run": "an audit was run",
+    "audit.done": "audited",
     "proof.made": "replay",
     "version.released": "new version serves",
     "erasure.started": "rewritten without the records",
@@ -42,6 +45,14 @@ WORDS = {
     "outage.accepted": "outage accepted",
     "request.cancelled": "cancelled",
     "request.rejected": "rejected",
+}
+
+
+OUTCOMES = {
+    "method.attempted": "tried {method}, {round}: {outcome}",
+    "audit.run": "audit {audit}: {outcome}",
+    "audit.done": "verdict of the audits: {outcome}",
+    "proof.made": "replay: {outcome}",
 }
 
 
@@ -81,6 +92,8 @@ def report(b: Backends, request_id: str) -> Report:
         attempts=after.attempts,
         cpu_seconds=after.cpu_seconds,
         controls=after.controls,
+        audit_plan=auditing.planned(b, request_id),
+        audit=auditing.told(b, request_id),
     )
 
 
@@ -130,13 +143,10 @@ def _moment(entry: Entry) -> Moment:
         what += f"; beside retrained models: {verdict.replace('_', ' ')}"
     if entry.facts.get("concept"):
         what += f"; {entry.facts['concept']}"
-    if entry.kind == "method.attempted":
-        outcome = str(entry.facts["outcome"]).replace("_", " ")
-        what = f"tried {entry.facts['method']}, {entry.facts['round']}: {outcome}"
+    if entry.kind in OUTCOMES:
+        what = OUTCOMES[entry.kind].format_map(entry.facts).replace("_", " ")
     if entry.kind == "references.trained":
         what = f"{entry.facts['trained']} models retrained without the records, to compare with"
-    if entry.kind == "proof.made":
-        what = f"replay: {str(entry.facts['outcome']).replace('_', ' ')}"
     if entry.kind == "request.failed":
         what += f" ({entry.facts['reason']})"
     return Moment(entry.at, entry.kind, what)

@@ -236,6 +236,11 @@ def parts_of(b: Backends, request: Request) -> tuple[Snapshot, ...]:
     return parts
 
 
+def version_of(b: Backends, request: Request) -> str:
+    """The version that step 4 made."""
+    return str(b.ledger.get("claim", request.id)["version"])
+
+
 def evaluate_both(b: Backends, request: Request, progress: Progress) -> None:
     """Step 5: before and after on the test records that are left, and next to retrained models."""
     if request.status != "unlearned" or b.ledger.get("evaluation", request.id) is not None:
@@ -327,8 +332,10 @@ def _changes(added: Iterable[dict[str, object]], dropped: Iterable[str]) -> tupl
 def step(b: Backends, request: Request) -> str:
     """The step that a request is in, as the entry of a failure names it."""
     if request.status == "unlearned":
-        measured = b.ledger.get("evaluation", request.id) is not None
-        return "prove" if measured else "evaluate"
+        if b.ledger.get("evaluation", request.id) is None:
+            return "evaluate"
+        planned = b.ledger.get("audit_plan", request.id) is not None
+        return "audit" if planned and b.ledger.get("audit", request.id) is None else "prove"
     if request.status == "evidenced":
         return "erase" if b.ledger.get("claim", request.id)["released"] else "release"
     if request.status == "erased":

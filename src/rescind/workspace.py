@@ -8,6 +8,7 @@ from typing import Any
 
 from rescind import (
     acceptance,
+    auditing,
     backends,
     certify,
     copies,
@@ -21,6 +22,7 @@ from rescind import (
     state,
     trainer,
 )
+from rescind.core.audit import AuditPlan, AuditVerdict
 from rescind.core.canonical import digest
 from rescind.core.certificate import Certificate
 from rescind.core.dataset import Key, Row
@@ -160,6 +162,27 @@ class Workspace:
         """Unlearn, evaluate, prove, erase, certify and close one accepted request."""
         options = pipeline.Options(method, replay, accept_outage, progress)
         return pipeline.process(self.backends, request_id, options)
+
+    def plan_audits(
+        self,
+        budget: float,
+        request_id: str | None = None,
+        progress: Progress = pipeline.silent,
+    ) -> dict[str, AuditPlan]:
+        """Choose audits that take ``budget`` seconds of one core, and record them; by request, of
+        the one that is named, else of all that are not unlearned and have none planned.
+        """
+        return auditing.plan_open(self.backends, request_id, budget, progress)
+
+    def audit(
+        self, version: str, *, add: Sequence[str] = (), progress: Progress = pipeline.silent
+    ) -> AuditVerdict:
+        """Unlearn if that is not done, and audit as planned; ``process`` goes on from there.
+
+        ``version`` may also be a request; ``add`` names audits that can only lower the verdict.
+        """
+        request_id = auditing.request_of(self.backends, version)
+        return pipeline.audit(self.backends, request_id, pipeline.Options(progress=progress), add)
 
     def cancel(self, request_id: str, reason: str = "withdrawn by the requester") -> Request:
         """End a request that has not been withdrawn yet."""

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import rescind.core
 from rescind.core import canonical
+from rescind.core.audit import Case
 from rescind.core.certificate import Certificate
 from rescind.core.dataset import Split
 from rescind.core.errors import BadParameter
@@ -36,6 +37,7 @@ APART = {
     Split: "holds rows, which are never written",
     Recipe: "its task is rebuilt by the part that knows the tasks",
     Run: "holds a recipe",
+    Case: "holds tensors, which are read and never written as a record",
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

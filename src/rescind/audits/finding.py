@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from rescind.core.audit import AuditOutcome, Null
 from rescind.core.errors import BadParameter
 
 ENOUGH = 0.8  # power below which an audit that saw nothing says nothing
-Outcome = Literal["removed_supported", "residue_found", "no_power"]
-# the null hypothesis: the records left no trace, or nothing was done about them
-Null = Literal["no_trace", "nothing_removed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +38,24 @@ class Finding:
             raise BadParameter(f"This is no finding: {self}.")
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> AuditOutcome:
         """What the rejected null says, or, where it stands, what the power lets it say.
 
         A trace that was seen is a residue. To have been changed is not to have been removed: that
         is supported only where the effect is that of a removal, and too little and too much of it
         are residues alike.
         """
-        rejected = self.p < self.level
-        if not rejected and (self.power is None or self.power < ENOUGH):
-            return "no_power"
-        if self.null == "no_trace":
-            return "residue_found" if rejected else "removed_supported"
-        if rejected and self.as_removal is None:
-            return "no_power"
-        return "removed_supported" if rejected and self.as_removal else "residue_found"
+        return outcome_of(self.null, self.p < self.level, self.power, self.as_removal)
+
+
+def outcome_of(
+    null: Null, rejected: bool, power: float | None, as_removal: bool | None
+) -> AuditOutcome:
+    """The rule of ``Finding.outcome``."""
+    if not rejected and (power is None or power < ENOUGH):
+        return "no_power"
+    if null == "no_trace":
+        return "residue_found" if rejected else "removed_supported"
+    if rejected and as_removal is None:
+        return "no_power"
+    return "removed_supported" if rejected and as_removal else "residue_found"

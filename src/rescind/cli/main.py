@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from rescind.cli import (
+    audit,
     bench,
     certificate,
     database,
@@ -55,6 +56,7 @@ for _verb in (
     request.plan,
     process.process,
     evaluate.evaluate,
+    audit.audit,
     report.report,
     database.erase,
     model.rebuild,

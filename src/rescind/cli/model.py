@@ -19,7 +19,9 @@ from rescind.settings import WORKSPACE
 if TYPE_CHECKING:
     from rescind.core.run import Run
 
-listing = typer.Typer(no_args_is_help=True, help="What there is: methods, benchmarks, models.")
+listing = typer.Typer(
+    no_args_is_help=True, help="What there is: methods, audits, benchmarks, models."
+)
 
 
 def init(workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
@@ -118,6 +120,15 @@ def methods(as_json: AsJson = False) -> None:
 
     names = Registry("rescind.methods").names()
     emit(as_json, {"methods": names}, lambda: names)
+
+
+@listing.command()
+def audits(as_json: AsJson = False) -> None:
+    """List the audits that are installed; none is imported."""
+    from rescind.registry import Registry
+
+    names = Registry("rescind.audits", verb="audit").names()
+    emit(as_json, {"audits": names}, lambda: names)
 
 
 @listing.command()

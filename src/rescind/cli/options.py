@@ -15,6 +15,7 @@ from rescind.core.errors import BadParameter
 from rescind.settings import WORKSPACE
 
 HERE = Path()
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Policy(StrEnum):
@@ -59,6 +60,20 @@ def method_named(value: str | None) -> str | None:
     if not path.endswith(".py"):
         return value
     return f"{Path(path).expanduser().absolute()}:{attribute}"
+
+
+def seconds(value: str | None) -> float | None:
+    """A length of time such as 90s, 10m or 1.5h in seconds; a number alone is seconds."""
+    if value is None:
+        return None
+    number, unit = (value[:-1], value[-1]) if value[-1:] in UNITS else (value, "s")
+    try:
+        found = float(number) * UNITS[unit]
+    except ValueError:
+        found = 0.0
+    if not 0.0 < found < float("inf"):
+        raise typer.BadParameter(f"{value!r} is no length of time; write it as 90s, 10m or 2h.")
+    return found
 
 
 def settings_in(given: Sequence[str]) -> dict[str, str]:
@@ -147,6 +162,14 @@ Method = Annotated[
         metavar="NAME|FILE.py:CLASS",
         callback=method_named,
         help="An unlearning method other than that of the recipe.",
+    ),
+]
+AuditBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--audit-budget",
+        metavar="TIME",
+        help="Choose and record audits that take this long at most: 90s, 10m, 2h of one core.",
     ),
 ]
 Outage = Annotated[

@@ -26,8 +26,13 @@ MEANING: dict[Exit, str] = {
     Exit.FINE: "done",
     Exit.USER_ERROR: "something has to change first; the message says what",
     Exit.USAGE: "the command line cannot be understood",
-    Exit.VERIFICATION_FAILED: "a certificate, a ledger or a replay does not hold",
-    Exit.NOT_ENOUGH_EVIDENCE: "a claim lacks its evidence, or something forgotten is still stored",
+    Exit.VERIFICATION_FAILED: (
+        "a certificate, a ledger or a replay does not hold, or an audit found a residue"
+    ),
+    Exit.NOT_ENOUGH_EVIDENCE: (
+        "a claim lacks its evidence, something forgotten is still stored, or no audit had the power"
+        " to tell"
+    ),
     Exit.INTERRUPTED: "stopped by Ctrl-C; the same command goes on where it stopped",
 }
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rescind.cli import asking
+from rescind.cli.audit import plan_lines
 from rescind.cli.opening import opened
 from rescind.cli.options import (
     HERE,
     AsJson,
+    AuditBudget,
     Basis,
     Concept,
     Due,
@@ -29,6 +31,7 @@ from rescind.cli.options import (
     Words,
     WorkspaceFolder,
     Yes,
+    seconds,
 )
 from rescind.cli.output import counted, emit, table
 from rescind.core.canonical import plain
@@ -103,13 +106,23 @@ def plan(
     concept: Concept = None,
     near: Near = Policy.ASK,
     method: Method = None,
+    request: Annotated[
+        str | None,
+        typer.Option("--request", metavar="ID", help="With --audit-budget: for this request only."),
+    ] = None,
+    audit_budget: AuditBudget = None,
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Show what a request would forget and cost; nothing is stored and nothing changes.
 
-    Give exactly one of --key, --from, --subject, --words and --concept.
+    Give exactly one of --key, --from, --subject, --words and --concept. With --audit-budget
+    instead, audits of accepted requests are chosen and recorded, before a model is unlearned.
     """
+    budget = seconds(audit_budget)
+    if budget is not None:
+        _plan_audits(opened(workspace), request, budget, as_json)
+        return
     ask = asking.with_policy(asking.target(key, file, subject, words, concept), near)
     ws = opened(workspace)
     draft = ws.resolve(replace(ask, method=method))
@@ -119,6 +132,17 @@ def plan(
     made = ws.plan(draft)
     found = {"plan": made, "resolved": asking.draft_plain(draft)}
     emit(as_json, found, lambda: [*asking.draft_lines(draft), *asking.plan_lines(made)])
+
+
+def _plan_audits(ws: Workspace, request: str | None, budget: float, as_json: bool) -> None:
+    """For one request, else for all that are open and have no audits planned."""
+    from rescind.progress import Bars
+
+    with Bars() as progress:
+        found = ws.plan_audits(budget, request, progress)
+    lines = [line for name, one in found.items() for line in plan_lines(name, one)]
+    none = "No request waits for audits: they are chosen before a model is unlearned."
+    emit(as_json, {"audits": found}, lambda: lines or [none])
 
 
 @app.command("list")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rescind.core.audit import AuditVerdict
 from rescind.core.control import Control
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof, Unmeasured
 from rescind.core.guarantee import Guarantee
@@ -17,7 +18,7 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:rescind:deletion-certificate:1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 # younger than the first certificates: written only where they say something, absent in old ones
-ADDED = ("judgement", "unjudged", "attempts", "controls")
+ADDED = ("judgement", "unjudged", "attempts", "controls", "audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Statement:
     name the last entry before signing, so that erasure provably came before it. ``judgement`` is
     the comparison with retrained models, else ``unjudged`` says why there is none; ``attempts`` are
     the methods that were tried, and ``controls`` were judged by the same rule as the model.
+    ``audit`` is what the planned audits saw, and those that were added; None where none was run.
     """
 
     request: str
@@ -61,6 +63,7 @@ class Statement:
     unjudged: str = ""
     attempts: tuple[Attempt, ...] = ()
     controls: tuple[Control, ...] = ()
+    audit: AuditVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,20 +52,6 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """The outcome of an attack, with the power it had."""
-
-    audit: str
-    version: str
-    null: str
-    level: float
-    power: float
-    effect: float
-    interval: tuple[float, float]
-    outcome: Literal["removed_supported", "residue_found", "no_power"]
-
-
-@dataclass(frozen=True, slots=True)
 class Proof:
     """A replay, or why there is none.
 

@@ -11,7 +11,15 @@ from rescind.core.request import Goal
 Role = Literal["forgetting", "utility"]
 Verdict = Literal["admissible", "not_admissible", "no_power", "display_only"]
 Round = Literal["first", "fresh", "exact"]
-Outcome = Literal["admissible", "not_admissible", "no_power", "display_only", "refused", "exact"]
+Outcome = Literal[
+    "admissible",
+    "not_admissible",
+    "no_power",
+    "display_only",
+    "refused",
+    "residue_found",
+    "exact",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,8 @@ class Attempt:
 
     ``round`` is "first", or "fresh" where seeds never used before decide, or "exact" for the end.
     ``tuned`` is "defaults", or the digest of the file of the search whose parameters were used.
-    ``outcome`` is the verdict, or "refused", or "exact"; ``because`` its reason. ``cpu_seconds``
+    ``outcome`` is the verdict, or "refused", or "exact", or "residue_found" where a planned audit
+    saw one in a model that was admissible; ``because`` its reason. ``cpu_seconds``
     are those of the method and of the reading, the start of worker processes included, without the
     retrained models.
     """

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-ArtifactKind = Literal["snapshot", "activations", "rows", "manifest", "predictions", "reference"]
+ArtifactKind = Literal[
+    "snapshot", "activations", "rows", "manifest", "predictions", "reference", "audit"
+]
 
 
 @dataclass(frozen=True, slots=True)

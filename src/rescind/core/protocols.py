@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from rescind.core.audit import AuditResult, Case, Sizes
 from rescind.core.certificate import Signature
 from rescind.core.dataset import Record, Row, Split
 from rescind.core.guarantee import Guarantee
@@ -173,6 +174,17 @@ class Planner(Protocol):
     """A method that lays out its own training; others train one shard, one slice, one order."""
 
     def orders(self, recipe: Recipe, n_blocks: int) -> tuple[Order, ...]: ...
+
+
+@runtime_checkable
+class Auditor(Protocol):
+    """An audit: a frozen dataclass whose fields are its parameters. It sees two models through one
+    ``Case`` and says what it saw; ``tests`` is how many audits are read together.
+    """
+
+    def refuses(self, sizes: Sizes) -> str: ...
+    def seconds(self, sizes: Sizes) -> float: ...
+    def audit(self, case: Case, *, level: float, tests: int, seed: int) -> AuditResult: ...
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rescind.core.audit import AuditPlan, AuditVerdict
 from rescind.core.control import Control
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof, Unmeasured
 from rescind.core.guarantee import Guarantee
@@ -59,3 +60,5 @@ class Report:
     attempts: tuple[Attempt, ...] = ()
     cpu_seconds: Mapping[str, Any] = field(default_factory=dict)
     controls: tuple[Control, ...] = ()
+    audit_plan: AuditPlan | None = None
+    audit: AuditVerdict | None = None

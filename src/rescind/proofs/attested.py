@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rescind.core.audit import AuditResult, AuditVerdict
 from rescind.core.certificate import Statement
 from rescind.core.control import CONTROLS, Control, warning
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
@@ -39,6 +40,7 @@ def attested_by_signer(said: Statement) -> tuple[str, ...]:
         *(_control(one) for one in said.controls),
         *filter(None, [warning(said.controls)]),
         *(_attempt(one) for one in said.attempts),
+        *_audits(said.audit),
     ]
     return tuple(readable(line) for line in lines)
 
@@ -132,9 +134,25 @@ def _attempt(one: Attempt) -> str:
     )
 
 
+def _audits(found: AuditVerdict | None) -> list[str]:
+    """The verdict and each audit; none are told where none was planned or added."""
+    if found is None:
+        return ["Audits: none was planned before the model was unlearned."]
+    return [
+        f"Audited: {found.outcome.replace('_', ' ')}. {found.because}",
+        *(_result(one) for one in found.results),
+    ]
+
+
+def _result(one: AuditResult) -> str:
+    kind = "Added afterwards, can only lower" if one.exploratory else "Planned"
+    return f"{kind}: audit {one.audit}, level {one.level:g}, n = {one.n}: {one.told}."
+
+
 def _open(said: Statement) -> list[str]:
     target, erasure = said.target, said.erasure
     lines = [f"A copy outside the workspace: {name}." for name in erasure.recipients]
+    lines += said.audit.not_claimable if said.audit else ()
     if not erasure.encrypted:
         lines.append("Destroyed bytes may be recovered from the disk: they were not encrypted.")
     if said.forgotten is None:

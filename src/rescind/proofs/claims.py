@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rescind.core.audit import AuditVerdict
 from rescind.core.evidence import ErasureReceipt, Proof
 from rescind.core.guarantee import Certified, Empirical, Exact, Guarantee
 
@@ -12,7 +13,9 @@ UNPROVEN: dict[str, str] = {
 UNCERTIFIED = "the evidence compares with no retraining, which (epsilon, delta) is about"
 
 
-def supported(claim: Guarantee, proof: Proof, erasure: ErasureReceipt) -> Guarantee:
+def supported(
+    claim: Guarantee, proof: Proof, erasure: ErasureReceipt, audit: AuditVerdict | None = None
+) -> Guarantee:
     """The strongest guarantee, never above ``claim``, that this evidence carries.
 
     Exact needs an identical replay and a finished erasure. A replay that shows only ``never_saw``
@@ -23,7 +26,18 @@ def supported(claim: Guarantee, proof: Proof, erasure: ErasureReceipt) -> Guaran
     speaks of weights under noise, which no replay meets, so none is asked for; that the assumption
     was met rests, as all that is attested, on the signer's word. Where a replay took place it must
     have shown ``retrain``.
+
+    A residue that an audit found lowers all but an exact claim, which stands by its bytes: audits
+    flag honest models too, at their level (decision 11).
     """
+    carried = _proved(claim, proof, erasure)
+    if audit is None or audit.outcome != "residue_found" or isinstance(carried, Exact):
+        return carried
+    found = ", ".join(r.audit for r in audit.results if r.outcome == "residue_found")
+    return Empirical(f"an audit found a residue of the records: {found}")
+
+
+def _proved(claim: Guarantee, proof: Proof, erasure: ErasureReceipt) -> Guarantee:
     if isinstance(claim, Empirical):
         return claim
     if isinstance(claim, Certified):

@@ -114,6 +114,22 @@ def _values(said: Statement) -> list[str]:
     ]
 
 
+def _audited(said: Statement) -> list[str]:
+    """The verdict of the audits follows from their results: any residue decides, and support needs
+    an audit that was planned.
+    """
+    if said.audit is None:
+        return []
+    planned = {r.outcome for r in said.audit.results if not r.exploratory}
+    follows = "no_power"
+    if any(r.outcome == "residue_found" for r in said.audit.results):
+        follows = "residue_found"
+    elif "removed_supported" in planned:
+        follows = "removed_supported"
+    told = said.audit.outcome
+    return [] if told == follows else [f"the audits say {follows}, and their verdict {told}"]
+
+
 def _ranges(said: Statement) -> list[str]:
     return [problem for one in said.measurements for problem in _outside(one)]
 
@@ -137,6 +153,7 @@ RULES: dict[str, Callable[[Statement], list[str]]] = {
     "forgotten": _forgotten,
     "erasure": _erasure,
     "measured": _measured,
+    "audited": _audited,
     "values": _values,
     "ranges": _ranges,
 }

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
+from rescind.core.audit import AuditResult, AuditVerdict
 from rescind.core.canonical import Json, build, plain
 from rescind.core.certificate import ADDED, PREDICATE_TYPE, STATEMENT_TYPE, Statement
 from rescind.core.control import Control, ControlGap
@@ -70,7 +71,8 @@ def read_statement(payload: bytes) -> Statement:
     Fields that this version does not know are passed over, as in-toto asks of readers, except in
     the guarantee, where an unread word could take back the claim. Every known field must be there,
     those with defaults too: an absent ``left`` must not read as nothing left. Only judgement,
-    attempts and controls, which older certificates lack, may be absent: that reads as not judged.
+    attempts, controls and audit, which older certificates lack, may be absent: that reads as not
+    judged and not audited.
 
     Raises:
         VerificationFailed: it is no deletion certificate, or a field is missing or malformed.
@@ -102,6 +104,7 @@ def _statement(predicate: object) -> Statement:
     data["attempts"] = [_attempt(item) for item in _list(data.get("attempts", []), "attempts")]
     data["controls"] = [_control(item) for item in _list(data.get("controls", []), "controls")]
     data.setdefault("unjudged", "")
+    data["audit"] = _audit(data.get("audit"))
     data["guarantee"] = _claim(data["guarantee"])
     data["measurements"] = [
         _fields(Measurement, item) for item in _list(data["measurements"], "measurements")
@@ -136,6 +139,14 @@ def _judgement(value: object) -> dict[str, Any] | None:
 def _control(value: object) -> dict[str, Any]:
     found = _fields(Control, value)
     return found | {"gaps": [_fields(ControlGap, gap) for gap in _list(found["gaps"], "gaps")]}
+
+
+def _audit(value: object) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    found = _fields(AuditVerdict, value)
+    results = [_fields(AuditResult, item) for item in _list(found["results"], "results")]
+    return found | {"results": results}
 
 
 def _attempt(value: object) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def check_evidence(case: Case) -> Check:
 def check_claim(case: Case) -> Check:
     """The claim is no stronger than the evidence in the certificate carries."""
     said = case.statement
-    carried = claims.supported(said.guarantee, said.proof, said.erasure)
+    carried = claims.supported(said.guarantee, said.proof, said.erasure, said.audit)
     problems = (
         [] if carried == said.guarantee else [f"the evidence carries only: {describe(carried)}"]
     )

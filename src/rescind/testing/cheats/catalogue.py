@@ -78,11 +78,11 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("distilled", "a new model that never saw them", _weights(edits.distilled)),
 )
 
-# no statistical audit at hand sees these reliably; each with the reason
+# what no audit but a replay sees everywhere, with the reason
 NOT_DETECTABLE: dict[str, str] = {
     "distilled": (
         "The student never saw the records, only what their influence did to the teacher's answers"
-        " to others. Its margins, features and weights are those of a new model. A replay refutes"
-        " its claim, and nothing else does."
+        " to others. Weights and features are those of a new model. On Adult its margins fall too"
+        " little; on Fashion-MNIST nothing but a replay sees it."
     ),
 }

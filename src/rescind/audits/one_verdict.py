@@ -1,0 +1,71 @@
+"""All results of one model to one verdict, by a rule that no further audit can soften."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rescind.audits.finding import outcome_of
+from rescind.audits.results import SAID
+from rescind.core.audit import AuditResult, AuditVerdict
+from rescind.metrics.equivalence import holm
+
+NEVER = (
+    "No audit shows that data were removed: it shows what it would have found, with the power that"
+    " stands beside it, and did not find."
+)
+
+
+def verdict(version: str, results: Sequence[AuditResult]) -> AuditVerdict:
+    """Planned audits are corrected by Holm, those of one null hypothesis together.
+
+    Any residue decides. Without one, support needs a planned audit that supports removal; audits
+    that were added later can find a residue and support nothing.
+    """
+    told = (*_corrected([r for r in results if not r.exploratory]), *_lowering(results))
+    residues = [r for r in told if r.outcome == "residue_found"]
+    supports = [r for r in told if r.outcome == "removed_supported" and not r.exploratory]
+    if residues:
+        outcome, named = "residue_found", residues
+    elif supports:
+        outcome, named = "removed_supported", supports
+    else:
+        outcome, named = "no_power", []
+    limits = dict.fromkeys(r.limits for r in told if r.limits)
+    because = _because(named, told)
+    return AuditVerdict(version, outcome, because, told, (NEVER, *limits))  # type: ignore[arg-type]
+
+
+def _corrected(planned: Sequence[AuditResult]) -> list[AuditResult]:
+    by_null: dict[str, list[int]] = defaultdict(list)
+    for i, result in enumerate(planned):
+        if result.p is not None:
+            by_null[result.null].append(i)
+    found = list(planned)
+    for places in by_null.values():
+        corrected = holm([planned[i].p or 0.0 for i in places])
+        for i, p in zip(places, corrected, strict=True):
+            found[i] = _read(planned[i], p)
+    return found
+
+
+def _read(result: AuditResult, p: float) -> AuditResult:
+    outcome = outcome_of(result.null, p < result.level, result.power, result.as_removal)
+    told = result.told.replace(SAID[result.outcome], SAID[outcome], 1)
+    return replace(result, p_corrected=p, outcome=outcome, told=told)
+
+
+def _lowering(results: Sequence[AuditResult]) -> list[AuditResult]:
+    """Exploratory results as they are: what they support counts for nothing."""
+    return [r for r in results if r.exploratory]
+
+
+def _because(named: Sequence[AuditResult], told: Sequence[AuditResult]) -> str:
+    if named:
+        return "; ".join(f"{r.audit}: {r.told}" for r in named) + "."
+    if not told:
+        return "No audit was run."
+    return (
+        "No audit had the power to tell: " + "; ".join(f"{r.audit}: {r.told}" for r in told) + "."
+    )

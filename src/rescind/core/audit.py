@@ -1,0 +1,116 @@
+"""Audits of an unlearned model: what was planned before, what each saw, and the one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from rescind.core.task import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# the null hypothesis: the records left no trace, or nothing was done about them
+Null = Literal["no_trace", "nothing_removed"]
+AuditOutcome = Literal["removed_supported", "residue_found", "no_power"]
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What an audit would have: counts of records, and what kind of answer the task gives.
+
+    ``truncated`` says that the model after is the one before without some of its parts.
+    """
+
+    target: Target
+    forget: int
+    retain: int
+    test: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """What audits read of both models. Higher scores are more like a record that was trained on:
+    the margin of the true class, or minus the loss where the task has no classes.
+
+    ``before`` and ``after`` (n,) are scores of records that were trained on, ``labels`` (n,) their
+    classes (0 where there are none), ``features`` (n, d) penultimate ones of the model before, and
+    ``requested`` (n,) marks the forget set; the others are retained and in no cell that was cut.
+    ``outside_before``, ``outside_after`` and ``outside_labels`` (m,) are of records held out of all
+    training.
+    """
+
+    sizes: Sizes
+    before: Tensor
+    after: Tensor
+    labels: Tensor
+    features: Tensor
+    requested: Tensor
+    outside_before: Tensor
+    outside_after: Tensor
+    outside_labels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An audit that will be run: its parameters, its own seed, and the seconds it should take."""
+
+    audit: str
+    parameters: Mapping[str, Any]
+    seed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlan:
+    """What was chosen before the model was unlearned, and why the others were left out."""
+
+    budget_seconds: float
+    level: float
+    choices: tuple[Choice, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditResult:
+    """What one audit saw of ``n`` records.
+
+    ``p`` belongs to ``null``; ``p_corrected`` is after Holm over the planned audits of one null.
+    ``power`` is how often the audit rejects a false null, None where that is not known.
+    ``interval`` (95 %) is that of ``effect``, None where it has no bound. ``exploratory`` audits
+    were added after the model was unlearned. ``refused`` says why there is no result, ``limits``
+    what it cannot show.
+    """
+
+    audit: str
+    outcome: AuditOutcome
+    told: str
+    null: Null = "no_trace"
+    n: int = 0
+    level: float = LEVEL
+    p: float | None = None
+    p_corrected: float | None = None
+    effect: float | None = None
+    interval: tuple[float, float] | None = None
+    unit: str = ""
+    power: float | None = None
+    as_removal: bool | None = None
+    seed: int = 0
+    cpu_seconds: float = 0.0
+    exploratory: bool = False
+    refused: str = ""
+    limits: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerdict:
+    """One outcome from all results, in words too, with what none of them can show."""
+
+    version: str
+    outcome: AuditOutcome
+    because: str
+    results: tuple[AuditResult, ...]
+    not_claimable: tuple[str, ...] = ()
