@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from rescind.audited_tables import NONE, WAITING, plan_table, result_table
+from rescind.audited_tables import OUTCOMES as OUTCOME
 from rescind.core.control import warning
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import SENSES, Certified, Empirical, Exact, Guarantee
@@ -171,6 +173,7 @@ def sections(report: Report) -> list[Section]:
         Section("Timeline", [_timeline(report)]),
         Section("Accuracy before and after", _accuracy(report)),
         Section(BESIDE[report.request.goal], _judged(report)),
+        Section("Audits", _audits(report)),
         Section("What was cut and what serves", _stages(report)),
         Section("Plan", _plan(report.plan)),
         Section("Evidence", _evidence(report)),
@@ -305,6 +308,16 @@ def _judged(report: Report) -> list[Block]:
         blocks += [control_table(found, report.controls)] if report.controls else []
     attempts = [attempt_table(report.attempts)] if report.attempts else []
     return [goal, *blocks, *_costs(report), *attempts]
+
+
+def _audits(report: Report) -> list[Block]:
+    plan = [plan_table(report.audit_plan)] if report.audit_plan else []
+    found = report.audit
+    if found is None:
+        return [Notice(WAITING if plan else NONE), *plan]
+    verdict = Facts([("Verdict", OUTCOME[found.outcome]), ("Because", found.because)])
+    limits: list[Block] = [Paragraph("What these audits cannot show:"), Items(found.not_claimable)]
+    return [verdict, result_table(found.results), *limits, *plan]
 
 
 def _costs(report: Report) -> list[Block]:

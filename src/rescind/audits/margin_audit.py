@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rescind.audits.extent import Told
 from rescind.audits.holdout_gap import Holdout
 from rescind.audits.intervals import Z95
 from rescind.audits.margin_difference import MarginDifference, Question, measure, prepare
@@ -32,6 +33,16 @@ NOT_CLAIMABLE = (
 UNSEEN = (
     "there is no evidence that the records were in the model before: they look like held-out ones"
 )
+
+
+SAID: dict[Told, str] = {
+    "nothing_seen": "the margins of the records did not change beside those of others",
+    "strengthened": "their margins rose, and a removal lets them fall",
+    "changed": "their margins fell, by what share of a removal is not known",
+    "partly": "their margins fell by less than half of what a removal takes",
+    "as_removed": "their margins fell as in a removal",
+    "overshoot": "their margins fell by more than a removal takes, which is a trace of its own",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +77,7 @@ class MarginAudit:
         question = self._question(case, case.requested, seed)
         found = measure(question, case.after, level=level, seed=seed)
         power = self._power(case, question, level / tests, seed)
-        note = UNSEEN if _unseen(question, found, level) else f"{found.told.replace('_', ' ')}"
+        note = UNSEEN if _unseen(question, found, level) else SAID[found.told]
         return result_of(found.finding(power), NOT_CLAIMABLE, seed, note)
 
     def _question(self, case: Case, requested: Tensor, seed: int) -> Question:
