@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 KIND = "application/vnd.in-toto+json"
 TYPES = ("https://in-toto.io/Statement/v1", "urn:rescind:deletion-certificate:1")
 UNUSED = ("basis", "goal", "ledger_seq", "method", "parameters", "run", "scope")
+FOUND = "residue_found"
 RANGES = {"test_accuracy": (0, 1), "agreement": (0, 1), "accuracy_change": (-1, 1)}
 
 
@@ -48,14 +49,17 @@ def content(header: Any, keys: Any, folder: Path, head: str, at: str) -> dict[st
     subject = [{"name": said["model"], "digest": {"sha256": said["unlearned"]}}]
     times = [datetime.fromisoformat(t) for t in (said["issued_at"], at, said["valid_until"])]
     named = not keys or said["key_id"] in [name for name, _ in keys]
+    audit = said.get("audit") or {"results": [], "outcome": "no_power"}
+    seen = [r["outcome"] for r in audit["results"] if not r["exploratory"] or r["outcome"] == FOUND]
     return {
         "key": named and all(hashlib.sha256(public).hexdigest() == name for name, public in keys),
         "statement": header["subject"] == subject,
         "validity": times == sorted(times),
         "model": exported(folder) == [said["model"], said["unlearned"]],
         "ledger head": said["ledger_head"] == head,
-        "evidence": coherent(said),
-        "claim": carried(said["guarantee"], said["proof"]),
+        # by name, a residue comes after support, and support after too little power
+        "evidence": coherent(said) and audit["outcome"] == max(["no_power", *seen]),
+        "claim": carried(said["guarantee"], said["proof"], audit["outcome"] != FOUND),
     }
 
 
@@ -105,10 +109,10 @@ def possible(one: dict[str, Any]) -> bool:
     return bool(one["n"] > 0 and least <= low <= one["value"] <= high <= most)
 
 
-def carried(claim: dict[str, Any], proof: dict[str, Any]) -> bool:
+def carried(claim: dict[str, Any], proof: dict[str, Any], clean: bool) -> bool:
     sense = proof["sense"] in ("retrain", claim.get("sense", "retrain"))
     met = sense and proof["outcome"] == "identical" and proof["compared"] > 0
-    if claim["kind"] == "certified" and (met := met or proof["outcome"] == "not_run"):
+    if claim["kind"] == "certified" and (met := clean and (met or proof["outcome"] == "not_run")):
         met = claim["epsilon"] >= 0 and 0 <= claim["delta"] <= 1 and claim["assumption"].strip()
     return bool(claim["kind"] == "empirical" or met)
 

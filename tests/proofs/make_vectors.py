@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from audited_vectors import audited
+
 from rescind.core.canonical import dumps
 from rescind.core.certificate import PAYLOAD_TYPE, Certificate, Statement
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
@@ -84,6 +86,9 @@ LIES: dict[str, str] = {
     "certified_with_a_negative_delta": "claim",
     "certified_with_a_delta_above_one": "claim",
     "certified_under_no_assumption": "claim",
+    "audits_against_their_results": "evidence",
+    "supported_by_an_added_audit_alone": "evidence",
+    "certified_despite_a_residue": "claim",
 }
 
 # folders beside a good certificate, each for its lie; the first is no lie
@@ -234,7 +239,9 @@ def vectors(weights: str) -> dict[str, bytes]:
         "claim_stronger_than_evidence": replace(exact, proof=not_run),
         "sense_upgraded": replace(exact, guarantee=Exact("retrain")),
     }
-    statements |= _miscounted(exact) | _mismeasured(exact) | _certified(retrain)
+    certified = _certified(retrain)
+    statements |= _miscounted(exact) | _mismeasured(exact) | certified
+    statements |= audited(exact, certified["golden_certified"])
     signed = {name: _sealed(sign_statement(s, [SIGNER])) for name, s in statements.items()}
     return signed | _around(exact) | _inside(exact)
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 
+from rescind.core.audit import AuditOutcome, AuditResult, AuditVerdict
 from rescind.core.evidence import ErasureReceipt, Proof
 from rescind.core.guarantee import STRENGTH, Certified, Empirical, Exact, Guarantee, Sense
 from rescind.proofs.claims import supported
@@ -37,6 +38,17 @@ ERASURES = [
     replace(DONE, encrypted=False),
     replace(DONE, recipients=("a backup",)),
 ]
+
+
+RESIDUE: AuditOutcome = "residue_found"
+QUIET: list[AuditOutcome] = ["removed_supported", "no_power"]
+
+
+def seen(outcome: AuditOutcome, *names: str) -> AuditVerdict:
+    """The verdict of audits that saw it, beside one that had no power."""
+    rows = [AuditResult(audit=name, outcome=outcome, told="so") for name in names]
+    quiet = AuditResult(audit="quiet", outcome="no_power", told="so")
+    return AuditVerdict("v2", outcome, "so", (*rows, quiet))
 
 
 def rank(claim: Guarantee) -> tuple[int, bool]:
@@ -127,3 +139,30 @@ def test_weaker_evidence_never_gives_a_stronger_claim() -> None:
     ]
     for claim, (proof, erasure) in product(CLAIMS, worse):
         assert rank(supported(claim, proof, erasure)) <= rank(supported(claim, GOOD, DONE))
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=str)
+def test_a_residue_lowers_all_but_an_exact_claim(claim: Guarantee) -> None:
+    got = supported(claim, GOOD, DONE, seen(RESIDUE, "margins", "membership"))
+    lowered = Empirical("an audit found a residue of the records: margins, membership")
+    assert got == (claim if isinstance(claim, Exact) else lowered)
+    assert supported(got, GOOD, DONE, seen(RESIDUE, "margins", "membership")) == got
+
+
+@pytest.mark.parametrize("proof", [Proof("replay", "not_run", "asked"), replace(GOOD, compared=0)])
+def test_an_exact_claim_without_its_bytes_is_lowered_like_others(proof: Proof) -> None:
+    got = supported(Exact("retrain"), proof, DONE, seen(RESIDUE, "margins"))
+    assert got == Empirical("an audit found a residue of the records: margins")
+
+
+@pytest.mark.parametrize("outcome", QUIET)
+def test_an_audit_that_finds_nothing_changes_no_claim(outcome: AuditOutcome) -> None:
+    for claim, proof, erasure in product(CLAIMS, PROOFS, ERASURES):
+        audited = supported(claim, proof, erasure, seen(outcome, "margins"))
+        assert audited == supported(claim, proof, erasure)
+
+
+def test_no_verdict_raises_a_claim() -> None:
+    for claim, proof, outcome in product(CLAIMS, PROOFS, [RESIDUE, *QUIET]):
+        audited = supported(claim, proof, DONE, seen(outcome, "margins"))
+        assert rank(audited) <= rank(supported(claim, proof, DONE))
