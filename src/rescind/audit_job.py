@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rescind import rows, state
@@ -30,7 +31,8 @@ class ReadPair:
     """Score the requested records, retained ones and held-out ones in the models before and after.
 
     ``place`` allows the sampled retained and test records; ``forget`` is the allow-list of the
-    requested ones, an artifact; what is read is kept under ``name`` with ``labels``.
+    requested ones, an artifact; what is read is kept under ``name`` with ``labels``. ``retrained``
+    models are read for the audits that need them.
     """
 
     place: Place
@@ -39,6 +41,7 @@ class ReadPair:
     after: tuple[Snapshot, ...]
     name: str
     labels: frozenset[str]
+    retrained: tuple[Snapshot, ...] = ()
 
     def run(self, progress: Progress) -> None:
         """One pass of each part over each set.
@@ -62,27 +65,48 @@ class ReadPair:
             found |= {when: scores, **({"features": features} if features is not None else {})}
             found[f"outside_{when}"], _ = read(desk, parts, outside, False)
             progress("models read for the audits", done, 2)
+        if self.retrained:
+            found |= self._retrained(desk, trained, outside, progress)
         for name, batch in (("labels", trained), ("outside_labels", outside)):
             found[name] = _classes(desk, batch)
         desk.b.artifacts.put(self.name, "audit", to_bytes(found), self.labels)
 
+    def _retrained(
+        self,
+        desk: Desk,
+        trained: Mapping[str, Tensor],
+        outside: Mapping[str, Tensor],
+        progress: Progress,
+    ) -> dict[str, Tensor]:
+        import torch
+
+        scores = []
+        for done, model in enumerate(self.retrained, 1):
+            scores.append([read(desk, (model,), batch, False)[0] for batch in (trained, outside)])
+            progress("retrained models read for the audits", done, len(self.retrained))
+        own, others = (torch.stack(each) for each in zip(*scores, strict=True))
+        return {"retrained": own, "retrained_outside": others}
+
 
 @dataclass(frozen=True, slots=True)
 class TimePair:
-    """How many seconds of one core it takes to read one record in what is served."""
+    """How many seconds of one core a record takes in what is served: to be read, and to pass."""
 
     place: Place
     parts: tuple[Snapshot, ...]
 
-    def run(self, progress: Progress) -> float:
-        """The mean over the allowed records, the rows read and the snapshots loaded."""
+    def run(self, progress: Progress) -> list[float]:
+        """Means over the allowed records: with the rows read and snapshots loaded, and without."""
         desk = open_desk(self.place)
         entries = [e for found in desk.by_cell.values() for e in found]
-        started = time.process_time()
+        moments = [time.process_time()]
         batch, _ = _inputs(desk, entries, [])
         read(desk, self.parts, batch, True)
+        moments.append(time.process_time())
+        _pass(desk.model, batch, False)
+        moments.append(time.process_time())
         progress("timing a reading", 1, 1)
-        return (time.process_time() - started) / len(entries)
+        return [(b - a) / len(entries) for a, b in pairwise(moments)]
 
 
 def read(

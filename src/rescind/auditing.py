@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rescind import judging, methods_of, state
+from rescind import judging, methods_of, references, state
 from rescind.audit_job import ReadPair, TimePair
 from rescind.audits.one_verdict import verdict
 from rescind.audits.results import refused
@@ -76,7 +76,9 @@ def plan(
     if request.goal == "concept":
         found = AuditPlan(budget, level, (), dict.fromkeys(AUDITS.names(), CONCEPT))
     else:
-        found = _chosen(sizes, budget, level, _reading_seconds(b, sizes, progress))
+        reading, passing = _seconds_each(b, progress)
+        both = 2 * reading * (sizes.forget + sizes.retain + sizes.test)
+        found = _chosen(_priced(b, sizes, passing), budget, level, both)
     facts = {
         "audits": [c.audit for c in found.choices],
         "level": level,
@@ -205,7 +207,7 @@ def explore(
     earlier = told(b, request.id)
     so_far = earlier.results if earlier else ()
     choices = [Choice(n, plain(AUDITS.make(n, {})), _seed(), 0.0) for n in names]
-    case = _case(b, request, parts, progress)
+    case = _case(b, request, parts, choices, progress)
     more = [_one(c, case, LEVEL, 1) for c in choices]
     lowered = verdict(version, (*so_far, *(replace(r, exploratory=True) for r in more)))
     _keep(b, request, lowered)
@@ -226,7 +228,7 @@ def of_candidate(
     chosen = planned(b, request.id)
     if chosen is None or not chosen.choices:
         return None
-    case = _case(b, request, parts, progress, "candidate")
+    case = _case(b, request, parts, chosen.choices, progress, "candidate")
     level, tests = chosen.level / candidates, len(chosen.choices)
     return verdict("", [_one(c, case, level, tests) for c in chosen.choices])
 
@@ -288,7 +290,7 @@ def _results(
         progress("audits", done, len(chosen.choices))
         if choice.audit in known:
             continue
-        case = case or _case(b, request, parts, progress)
+        case = case or _case(b, request, parts, chosen.choices, progress)
         known[choice.audit] = _one(choice, case, chosen.level, len(chosen.choices))
         write = Write("audits", request.id, [plain(r) for r in known.values()])
         facts = {"audit": choice.audit, "outcome": known[choice.audit].outcome}
@@ -324,6 +326,7 @@ def _case(
     b: Backends,
     request: Request,
     parts: Sequence[Snapshot],
+    choices: Sequence[Choice],
     progress: Progress,
     what: str = "version",
 ) -> Case:
@@ -332,19 +335,37 @@ def _case(
     Raises:
         MissingSource: the records cannot be read again.
     """
-    before, after = state.original(b, request.id), selection(parts)
     forget, off = judging.forget_set(b, request)
     if off:
         raise MissingSource(f"{off} records of the forget set can no longer be read.")
     retain, test = _pools(b, request)
-    chosen = sample(sorted(forget, key=lambda e: e.key))
-    made_from = content(b, [*chosen, *retain, *test], [s.digest for s in (*before, *after)])
-    name = f"audit/{request.id}/{what}-{made_from}"
+    models = (
+        state.original(b, request.id),
+        selection(parts),
+        _retrained(b, request, choices, progress),
+    )
+    asked = sample(sorted(forget, key=lambda e: e.key))
+    digests = [s.digest for each in models for s in each]
+    name = f"audit/{request.id}/{what}-{content(b, [*asked, *retain, *test], digests)}"
     if b.artifacts.find(name) is None:
-        _read(b, request, chosen, [*retain, *test], (before, after), name, progress)
+        _read(b, request, asked, [*retain, *test], models, name, progress)
     known = {s.name for s in (*state.parts(b), *state.sealed(b, request.id))}
-    truncated = {s.name for s in parts} <= known
-    return _loaded(b, name, replace(_sizes(b, request), truncated=truncated))
+    sizes = _priced(b, _sizes(b, request), 0.0)
+    return _loaded(b, name, replace(sizes, truncated={s.name for s in parts} <= known))
+
+
+def _retrained(
+    b: Backends, request: Request, choices: Sequence[Choice], progress: Progress
+) -> tuple[Snapshot, ...]:
+    """Models for the audits that need them, with seeds that were drawn for the first of these."""
+    for choice in choices:
+        auditor: Auditor = AUDITS.make(choice.audit, choice.parameters)
+        if "retrained" in auditor.needs and not auditor.refuses(
+            _priced(b, _sizes(b, request), 0.0)
+        ):
+            found = references.retrained(b, state.run(b), request.id, progress, choice.seed)
+            return found.models
+    return ()
 
 
 def _read(
@@ -352,7 +373,7 @@ def _read(
     request: Request,
     forget: Sequence[ManifestEntry],
     others: Sequence[ManifestEntry],
-    models: tuple[tuple[Snapshot, ...], tuple[Snapshot, ...]],
+    models: tuple[tuple[Snapshot, ...], tuple[Snapshot, ...], tuple[Snapshot, ...]],
     name: str,
     progress: Progress,
 ) -> None:
@@ -363,7 +384,8 @@ def _read(
     list_name = f"manifest/audit-{request.id}-{content(b, forget, request.labels)}"
     b.artifacts.put(list_name, "manifest", manifest_bytes(forget), request.labels)
     labels = request.labels | frozenset(place.allow.labels[e.cell] for e in others)
-    job = ReadPair(place, list_name, *models, name, labels)
+    before, after, retrained = models
+    job = ReadPair(place, list_name, before, after, name, labels, retrained)
     try:
         for _ in b.executor.run([job], progress):
             pass
@@ -401,15 +423,24 @@ def _sizes(b: Backends, request: Request) -> Sizes:
     )
 
 
-def _reading_seconds(b: Backends, sizes: Sizes, progress: Progress) -> float:
-    """Of both models on all sampled records, from a timed reading of a few retained ones."""
+def _priced(b: Backends, sizes: Sizes, each: float) -> Sizes:
+    """With what one retraining should take: a step costs about three passes of its records."""
+    run = state.run(b)
+    if len(methods_of.orders(run.recipe, run.blocks)) > 1 or run.recipe.partition.slices > 1:
+        return sizes
+    retained = sum(e.cell != "test" for e in state.allowed(b))
+    return replace(sizes, retraining_seconds=3 * each * run.recipe.epochs * retained)
+
+
+def _seconds_each(b: Backends, progress: Progress) -> tuple[float, float]:
+    """Of one record in what is served, from a few retained ones; see ``TimePair``."""
     retain = [e for e in state.allowed(b) if e.cell != "test"][:TIMED]
     served = selection(state.parts(b))
     if not retain or not served:
-        return 0.0
+        return 0.0, 0.0
     place = place_for(b, state.run(b), retain, state.generations(b))
-    [(_, each)] = b.executor.run([TimePair(place, served)], progress)
-    return 2 * float(each) * (sizes.forget + sizes.retain + sizes.test)
+    [(_, (reading, passing))] = b.executor.run([TimePair(place, served)], progress)
+    return float(reading), float(passing)
 
 
 def _seed() -> int:

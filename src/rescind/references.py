@@ -36,14 +36,22 @@ class References:
         return {"retrained models": one * len(self.models), "one retraining": one}
 
 
-def seeds_of(recipe: Recipe) -> tuple[int, ...]:
-    """Eight seeds that follow from the recipe's and are none that anybody would type."""
-    drawn = (digest(["rescind reference", recipe.seed, i])[:13] for i in range(DECIDES))
+def seeds_of(recipe: Recipe, drawn_for: int | None = None) -> tuple[int, ...]:
+    """Eight seeds that follow from the recipe's and are none that anybody would type.
+
+    ``drawn_for`` is a number that was drawn for one use: with it the seeds are that use's alone.
+    """
+    use = [] if drawn_for is None else [drawn_for]
+    drawn = (digest(["rescind reference", recipe.seed, i, *use])[:13] for i in range(DECIDES))
     return tuple(2**52 + int(text, 16) for text in drawn)
 
 
-def retrained(b: Backends, run: Run, request: str, progress: Progress) -> References:
+def retrained(
+    b: Backends, run: Run, request: str, progress: Progress, drawn_for: int | None = None
+) -> References:
     """Eight models trained on the present retain set; those that are stored are not trained again.
+
+    ``drawn_for`` is as in ``seeds_of``.
 
     Raises:
         StaleVersion: a withdrawal took records away meanwhile.
@@ -54,7 +62,7 @@ def retrained(b: Backends, run: Run, request: str, progress: Progress) -> Refere
     order = methods_of.orders(run.recipe, run.blocks)[0]
     place = cached_place(b, run, [order], training, generations, progress)
     jobs: list[Job] = [
-        TrainReference(place, order, s, i) for i, s in enumerate(seeds_of(run.recipe))
+        TrainReference(place, order, s, i) for i, s in enumerate(seeds_of(run.recipe, drawn_for))
     ]
     found = [made for _, made in sorted(b.executor.run(jobs, progress), key=lambda pair: pair[0])]
     models = tuple(build(Snapshot, made["snapshot"]) for made in found)

@@ -9,7 +9,7 @@ that the true power is lower where the expected change is small beside that of c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rescind.audits.extent import Told
 from rescind.audits.holdout_gap import Holdout
@@ -17,7 +17,7 @@ from rescind.audits.intervals import Z95
 from rescind.audits.margin_difference import MarginDifference, Question, measure, prepare
 from rescind.audits.neighbours import NEIGHBOURS
 from rescind.audits.results import result_of
-from rescind.core.audit import AuditResult, Case, Sizes
+from rescind.core.audit import AuditResult, Case, Need, Sizes
 from rescind.core.errors import BadData, InsufficientEvidence
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class MarginAudit:
     """Requested records beside their matches, in both models; ``controls`` of each, at most."""
 
     controls: int = 30
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     def refuses(self, sizes: Sizes) -> str:
         """Why it cannot be run, or nothing."""

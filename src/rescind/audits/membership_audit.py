@@ -10,12 +10,12 @@ difference between two sets.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rescind.audits.finding import Finding
 from rescind.audits.intervals import ENTRIES, TAILS, resampled_means
 from rescind.audits.results import result_of
-from rescind.core.audit import AuditResult, Case, Sizes
+from rescind.core.audit import AuditResult, Case, Need, Sizes
 from rescind.core.errors import BadData, BadParameter
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class MembershipAudit:
     """
 
     draws: int = 9_999
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     def __post_init__(self) -> None:
         if self.draws < 99:

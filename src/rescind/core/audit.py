@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # the null hypothesis: the records left no trace, or nothing was done about them
 Null = Literal["no_trace", "nothing_removed"]
+Need = Literal["retrained"]  # models retrained without the records, for the audit alone
 AuditOutcome = Literal["removed_supported", "residue_found", "no_power"]
 LEVEL = 0.05
 
@@ -22,6 +23,8 @@ class Sizes:
     """What an audit would have: counts of records, and what kind of answer the task gives.
 
     ``truncated`` says that the model after is the one before without some of its parts.
+    ``retraining_seconds`` of one core is what one retraining should take, None where the model is
+    trained in several parts.
     """
 
     target: Target
@@ -29,6 +32,7 @@ class Sizes:
     retain: int
     test: int
     truncated: bool
+    retraining_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +44,8 @@ class Case:
     classes (0 where there are none), ``features`` (n, d) penultimate ones of the model before, and
     ``requested`` (n,) marks the forget set; the others are retained and in no cell that was cut.
     ``outside_before``, ``outside_after`` and ``outside_labels`` (m,) are of records held out of all
-    training.
+    training. ``retrained`` (k, n) and ``retrained_outside`` (k, m) are of k retrained models, where
+    an audit needs them.
     """
 
     sizes: Sizes
@@ -52,6 +57,8 @@ class Case:
     outside_before: Tensor
     outside_after: Tensor
     outside_labels: Tensor
+    retrained: Tensor | None = None
+    retrained_outside: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from rescind.core.audit import AuditResult, Case, Sizes
+from rescind.core.audit import AuditResult, Case, Need, Sizes
 from rescind.core.certificate import Signature
 from rescind.core.dataset import Record, Row, Split
 from rescind.core.guarantee import Guarantee
@@ -179,8 +179,12 @@ class Planner(Protocol):
 @runtime_checkable
 class Auditor(Protocol):
     """An audit: a frozen dataclass whose fields are its parameters. It sees two models through one
-    ``Case`` and says what it saw; ``tests`` is how many audits are read together.
+    ``Case`` and says what it saw; ``tests`` is how many audits are read together. ``needs`` names
+    what it reads besides both models.
     """
+
+    @property
+    def needs(self) -> frozenset[Need]: ...
 
     def refuses(self, sizes: Sizes) -> str: ...
     def seconds(self, sizes: Sizes) -> float: ...
