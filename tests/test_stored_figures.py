@@ -250,3 +250,36 @@ def test_what_is_said_of_a_gpu() -> None:
     assert f"CKA took {found['cka'][0]['ratio']:.1f} times" in text
     assert f"k-NN {found['knn']['ratio']:.1f} times" in text
     assert found["knn"]["accuracy"] == found["knn"]["accuracy_on_the_processor"]
+
+
+def test_what_is_said_of_seeding() -> None:
+    found = stored("seeding")
+    text = (RESULTS.parents[1] / "docs" / "concepts" / "seeding.md").read_text()
+    rows = {
+        "as trained": "before",
+        "without the term": "without the term",
+        "retrained without the records, same initialisation": "exact retrain, same init",
+        "retrained without the records, new initialisation": "exact retrain, new init",
+        "fine-tuned on the retain set": "fine-tune on the retain set, 3 epochs",
+        "head stripped": "head stripped, backbone kept",
+        "head stripped, all data fine-tuned": "head stripped, all data fine-tuned, 2 epochs",
+        "hidden units in another order": "hidden units permuted",
+        "codes scrubbed, data kept, 2 epochs": "codes scrubbed, data kept, 2 epochs",
+        "codes scrubbed, data kept, 5 epochs": "codes scrubbed, data kept, 5 epochs",
+        "**retrained on all data without the term**": "retrained on all data without the term",
+    }
+    for told, name in rows.items():
+        server = found["servers"][name]
+        bits, kernel = server["bits"]["mean"], server["kernel_z"]["mean"]
+        outcomes = server["outcomes"]
+        said = "held 5" if outcomes == {"still_held": 5} else "none 5"
+        assert set(outcomes.values()) == {5}
+        row = f"| {told} | {bits:.3f} | {kernel:.1f} | {said} |"
+        assert row.replace("| 0.", "| .", 1) in text, row
+    one = found["servers"]["before"]["rejected"]["1"]["mean"]
+    time, lost = found["cost"]["time_ratio"], found["cost"]["accuracy_points"]
+    assert f"in {one:.2f} of the cases".replace("0.", ".") in text
+    assert f"{time['mean']:.2f} times as long (interval {time['interval'][0]:.2f}" in text
+    assert f"changed by {lost['mean']:+.2f} points" in text
+    missed = [name for name, each in found["targets"].items() if not each["met"]]
+    assert missed == ["training time at most 1.10 times"]
