@@ -32,6 +32,8 @@ NOT_CLAIMABLE = (
 )
 HIGHER = "the records are scored higher than by retrained models"
 LOWER = "the records are scored lower than by retrained models: they were pushed away"
+# standard errors from which nothing falls beyond the other end, where scipy finds no number
+FAR = 4.0
 WITHIN = "the records are scored as by retrained models"
 
 
@@ -122,5 +124,6 @@ def power(shift: float, retrained: list[float], level: float) -> float:
     error_ = stdev(retrained) * sqrt(1 + 1 / k)
     if error_ == 0.0:
         return float(shift != 0.0)
-    edge, away = t.ppf(1 - level / 2, k - 1), shift / error_
-    return float(nct.sf(edge, k - 1, away) + nct.cdf(-edge, k - 1, away))
+    edge, away = t.ppf(1 - level / 2, k - 1), abs(shift) / error_
+    other_side = nct.cdf(-edge, k - 1, away) if away < FAR else 0.0
+    return float(nct.sf(edge, k - 1, away) + other_side)
