@@ -43,12 +43,14 @@ def audited(w: World, extent: float, tests: int = 1, seed: int = 3) -> AuditResu
     return AUDIT.audit(case_of(w, w.after(extent)), level=0.05, tests=tests, seed=seed)
 
 
-def test_a_removal_is_found_with_its_extent() -> None:
-    each = [audited(world(20, s), 1.0) for s in range(3)]
-    assert [r.outcome for r in each] == ["removed_supported"] * 3
+def test_a_removal_is_found_with_its_extent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(margin_audit, "SIMULATED", 1)
+    each = [audited(world(20, s), 1.0) for s in range(8)]
+    assert [r.outcome for r in each] == ["removed_supported"] * 8
     assert all(r.told.endswith(SAID["as_removed"]) and r.as_removal for r in each)
-    assert sum(r.effect or 0.0 for r in each) / 3 == pytest.approx(1.0, abs=0.25)
-    assert all(r.interval and r.interval[0] < 1 < r.interval[1] for r in each)
+    extents = torch.tensor([r.effect or 0.0 for r in each], dtype=torch.float64)
+    assert float(extents.mean()) == pytest.approx(1.0, abs=3 * float(extents.std()) / 8**0.5)
+    assert sum(r.interval is not None and r.interval[0] < 1 < r.interval[1] for r in each) >= 7
     assert all(r.p is not None and r.p < 0.05 and r.null == "nothing_removed" for r in each)
     assert each[0].limits == NOT_CLAIMABLE
     assert (each[0].n, each[0].unit) == (20, "share of what retraining changes")
