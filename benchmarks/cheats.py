@@ -41,6 +41,7 @@ from rescind.benchmarks.setting import Setting
 from rescind.core.run import Recipe
 from rescind.testing.cheats import (
     AUDITS,
+    CHEATS,
     LEVEL,
     NOT_DETECTABLE,
     Bench,
@@ -53,6 +54,7 @@ from rescind.testing.cheats import (
     counts,
     honest,
 )
+from rescind.testing.cheats.matrix import NEW, SAME
 from rescind.training.determinism import settle
 from rescind.training.modules import Classification
 
@@ -139,7 +141,7 @@ def result(scale: Scale, rows: Sequence[Row], command: str, spent: float) -> dic
         "what": "Which audit flags which cheat, and how often honest retraining.",
         "command": command,
         "system": f"{platform.system()} {platform.machine()}, 1 thread, torch {torch.__version__}",
-        "cpu_seconds_without_what_was_there": round(spent, 1),
+        "cpu_seconds_but_for_cells_that_were_there": round(spent, 1),
         "scale": dataclasses.asdict(scale),
         "level": LEVEL,
         "audits": {each.name: each.access for each in AUDITS},
@@ -148,8 +150,25 @@ def result(scale: Scale, rows: Sequence[Row], command: str, spent: float) -> dic
         "caught_by": caught_by(rows),
         "caught_by_in_each_world": by_world(rows),
         "not_detectable": NOT_DETECTABLE,
-        "rows": [dataclasses.asdict(row) for row in rows],
+        "rows": [stored(row) for row in rows],
     }
+
+
+def stored(row: Row) -> dict[str, Any]:
+    """A row with p and effect to four digits, and the words where there are any."""
+    found = {
+        name: [float(f"{r.p:.4g}"), float(f"{r.effect:.4g}"), *([r.told] if r.told else [])]
+        for name, r in row.readings.items()
+        if r is not None
+    }
+    return {"world": row.world, "server": row.server, "seed": row.seed, "p, effect": found}
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """JSON with one line a row."""
+    rows = ",\n  ".join(json.dumps(row) for row in found["rows"])
+    head = json.dumps({**found, "rows": []}, indent=1)
+    return head.replace('"rows": []', f'"rows": [\n  {rows}\n ]') + "\n"
 
 
 def by_world(rows: Sequence[Row]) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -160,7 +179,8 @@ def by_world(rows: Sequence[Row]) -> dict[str, dict[str, tuple[str, ...]]]:
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """Share of runs that each audit flags; the last lines are honest."""
-    audits, servers = list(found["audits"]), list(found["matrix"])
+    audits = list(found["audits"])
+    servers = [name for name in (*(c.name for c in CHEATS), SAME, NEW) if name in found["matrix"]]
     shares = [[share(found["matrix"][server].get(audit)) for audit in audits] for server in servers]
     figure, axes = plt.subplots(figsize=(10.5, 6.5), layout="constrained")
     axes.imshow(shares, cmap="Reds", vmin=0, vmax=1, aspect="auto")
@@ -174,7 +194,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(servers)), servers, fontsize=8)
     axes.axhline(len(servers) - 2.5, color="black", linewidth=1)
     axes.set_title(f"Servers flagged at level {found['level']:g}, of those asked")
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=85)
 
 
 def share(count: dict[str, Any] | None) -> float:
@@ -196,7 +216,7 @@ def main() -> None:
         print(f"{world.name}: {time.process_time() - started:.0f} s", file=sys.stderr)
     command = shlex.join(["python", "benchmarks/cheats.py", "--size", chosen.size])
     found = result(scale, rows, command, time.process_time() - started)
-    chosen.out.write_text(json.dumps(found, indent=1) + "\n")
+    chosen.out.write_text(text_of(found))
     draw(json.loads(chosen.out.read_text()), chosen.out.with_suffix(".png"))
     for name, line in found["matrix"].items():
         print(name, {a: f"{c['flagged']}/{c['asked']}" for a, c in line.items() if c["flagged"]})
