@@ -12,7 +12,8 @@ from torch import Tensor
 from rescind.core.errors import BadData
 from rescind.metrics.membership import margin
 from rescind.testing.cheats import CHEATS, NOT_DETECTABLE, Cheat, Served, World
-from rescind.testing.cheats.edits import NOISE, SERVER_SEED, SERVERS, permuted
+from rescind.testing.cheats.edits import NOISE, permuted
+from rescind.testing.cheats.imitations import SERVER_SEED, SERVERS
 from rescind.testing.cheats.look import jittered, look
 from rescind.testing.cheats.served import served, weights_of
 from rescind.training.models import TrainedModel

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from rescind.testing.cheats.auditing import AUDITS, LEVEL, Audit, Reading
+from rescind.testing.cheats.auditing import AUDITS, Audit
 from rescind.testing.cheats.catalogue import CHEATS, NOT_DETECTABLE, Cheat
-from rescind.testing.cheats.matrix import Bench, Count, Row, Size, caught_by, counts, honest
+from rescind.testing.cheats.counting import Count, Row, caught_by, counts, honest
+from rescind.testing.cheats.matrix import Bench, Size
+from rescind.testing.cheats.reading import LEVEL, Reading
 from rescind.testing.cheats.served import Claim, Served, served
 from rescind.testing.cheats.world import Codes, World
 

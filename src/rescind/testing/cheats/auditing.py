@@ -17,9 +17,10 @@ from rescind.audits.seeding.bits import matched_bits
 from rescind.audits.seeding.kernel import kernel_test
 from rescind.audits.seeding.readout import centred, read_bits
 from rescind.audits.shadows import unlearned_shadows
+from rescind.testing.cheats.evidence import manifest, no_op, release, replay
 from rescind.testing.cheats.look import Look
 from rescind.testing.cheats.panel import Case, Panel, rank
-from rescind.testing.cheats.served import weights_of
+from rescind.testing.cheats.reading import LEVEL, Reading
 from rescind.testing.cheats.statistics import (
     DRAWS,
     accuracy,
@@ -36,22 +37,7 @@ from rescind.testing.cheats.statistics import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-LEVEL = 0.05
 Access = Literal["answers", "weights", "certificate", "training"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What an audit says of one server: p, the effect in its own unit, and words."""
-
-    p: float
-    effect: float
-    told: str = ""
-
-    @property
-    def caught(self) -> bool:
-        """Whether the server is taken for a cheat."""
-        return self.p < LEVEL
 
 
 Read = Callable[[Panel, Case], Reading | None]
@@ -156,27 +142,6 @@ def seeding_kernel(panel: Panel, case: Case) -> Reading | None:
     return Reading(found.p, found.effect)
 
 
-def release(panel: Panel, case: Case) -> Reading:
-    """Does what answers have the weights that were audited?"""
-    return _yes(weights_of(case.served.released) != case.served.claim.weights)
-
-
-def no_op(panel: Panel, case: Case) -> Reading:
-    """Are the weights those of the original, bit for bit?"""
-    return _yes(case.served.claim.weights == case.original)
-
-
-def manifest(panel: Panel, case: Case) -> Reading:
-    """Is what was trained on, as claimed, the manifest without the request?"""
-    return _yes(case.served.claim.manifest != panel.world.manifest(~panel.world.requested))
-
-
-def replay(panel: Panel, case: Case) -> Reading:
-    """Does training again by the claimed seed, on the auditor's retain set, give the weights?"""
-    again = panel.world.trained(~panel.world.requested, case.served.claim.seed)
-    return _yes(weights_of(again) != case.served.claim.weights)
-
-
 AUDITS: tuple[Audit, ...] = (
     Audit("population", "answers", population),
     Audit("LiRA", "answers", lira),
@@ -195,11 +160,6 @@ AUDITS: tuple[Audit, ...] = (
     Audit("manifest", "certificate", manifest),
     Audit("replay", "training", replay),
 )
-
-
-def _yes(caught: bool) -> Reading:
-    """What needs no probability: bytes differ or they do not."""
-    return Reading(0.0 if caught else 1.0, float(caught))
 
 
 def _own(panel: Panel, after: Look) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rescind.testing.cheats import edits
+from rescind.testing.cheats import edits, imitations
 from rescind.testing.cheats.served import Claim, Served, served, weights_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _untouched(original: TrainedModel, world: World, seed: int) -> TrainedModel:
 
 
 def _filtered(original: TrainedModel, world: World, seed: int) -> Served:
-    answers = edits.flat_answers(original, world)
+    answers = imitations.flat_answers(original, world)
     return served(original, world.manifest(~world.requested), seed, answers)
 
 
@@ -70,12 +70,14 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("first-order step only", "a lower margin is removal", _weights(edits.first_order)),
     Cheat("read-out stripped", "without the read-out nothing is known", _weights(edits.stripped)),
     Cheat("hidden units permuted", "another order is another model", _weights(edits.permuted)),
-    Cheat("codes scrubbed, data kept", "no code, no data", _weights(edits.scrubbed), coded=True),
-    Cheat("margin fitted", "margins of a retrained model", _weights(edits.margin_fitted)),
+    Cheat(
+        "codes scrubbed, data kept", "no code, no data", _weights(imitations.scrubbed), coded=True
+    ),
+    Cheat("margin fitted", "margins of a retrained model", _weights(imitations.margin_fitted)),
     Cheat("output filter", "the answers know nothing of them", _filtered),
     Cheat("model swapped", "what was audited is what answers", _swapped),
     Cheat("another manifest", "a replay that fits, of a training with them", _elsewhere),
-    Cheat("distilled", "a new model that never saw them", _weights(edits.distilled)),
+    Cheat("distilled", "a new model that never saw them", _weights(imitations.distilled)),
 )
 
 # what no audit but a replay sees everywhere, with the reason
