@@ -317,6 +317,7 @@ def results_block(bench: str) -> Iterator[str]:
         return
     command = found["command"].splitlines()[0]
     yield f"{found['what']}. `{command}`, {found['system']}, {found['threads']} thread."
+    yield "Parts of the benchmark that do not stand here have not been run at this size."
     yield from ("", *(f"* Not applicable: {each}" for each in found["not_applicable"]))
     for part in found["parts"]:
         yield from _part(part)

@@ -90,13 +90,17 @@ def test_every_cell_carries_the_stored_scores_and_never_a_zero_for_undefined() -
         assert len(rows) == len({name for _, name in lines})
         for row, title in itertools.product(rows, TITLES):
             cell = at.inside(row, "td")[TITLES.index(title)]
-            scores = lines[title, row["data-row"]]["scores"]
+            line = lines[title, row["data-row"]]
+            scores, seeds = line["scores"], line["seed_scores"].get("H-LR")
             told = {k: float(v) for k, v in cell.items() if k.startswith("data-")}
             if scores is None:
                 assert not told and cell["text"] == "–"  # noqa: RUF001 - a dash, as in the table
                 continue
             values = {"data-agl": scores["agl"], "data-agr": scores["agr"]}
             values["data-h-lr"] = scores["h_lr"]
+            if scores["h_lr"] is not None and seeds is not None:
+                low, high = seeds["interval"] or (None, None)
+                values |= {"data-seeds": seeds["value"], "data-low": low, "data-high": high}
             assert told == {k: v for k, v in values.items() if v is not None}
             assert ("undefined" in cell["text"]) == (scores["h_lr"] is None)
             assert (title == "class boot") == (scores["h_lr"] is None)

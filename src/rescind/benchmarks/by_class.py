@@ -10,7 +10,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from markupsafe import Markup
@@ -19,7 +19,7 @@ from rescind.benchmarks.order import ordered
 from rescind.benchmarks.plots import Box, overlap
 from rescind.benchmarks.result import Line, Part, Result
 from rescind.benchmarks.setting import Ranking
-from rescind.benchmarks.table import NONE, Cell, Grid, Row
+from rescind.benchmarks.table import NONE, Cell, Grid, Row, score_cell
 from rescind.drawing import Attributes, Scale, canvas, draw, marker, text_of
 from rescind.picture import Table
 from rescind.sections import counted
@@ -212,11 +212,10 @@ def _cell(part: Part, name: str) -> Cell:
         return Cell(NONE, hint=line.refused if line else "Not in this part.", sign="number")
     if line.scores is None:
         return Cell("undefined", hint=_why(part, line), sign="number")
-    found = {"agl": line.scores.agl, "agr": line.scores.agr, "h-lr": line.scores.h_lr}
-    numbers = {key: value for key, value in found.items() if value is not None}
-    score = line.scores.h_lr
-    text = "undefined" if score is None else f"{score:.3f}"
-    return Cell(text, hint=line.scores.undefined, sign="number", numbers=numbers)
+    cell = score_cell("H-LR", line.scores.h_lr, line.scores.undefined, line)
+    both = {"agl": line.scores.agl, "agr": line.scores.agr}
+    numbers = {key: value for key, value in both.items() if value is not None}
+    return replace(cell, numbers={**numbers, **cell.numbers})
 
 
 def _why(part: Part, line: Line) -> str:

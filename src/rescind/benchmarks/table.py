@@ -174,13 +174,14 @@ def _scores(line: Line) -> list[Cell]:
     agr = factors(scores.representation_parts)
     why = scores.undefined
     return [
-        _score("AGL", scores.agl, agl, line),
-        _score("AGR", scores.agr, "; ".join(t for t in (why, agr) if t), line),
-        _score("H-LR", scores.h_lr, why, line),
+        score_cell("AGL", scores.agl, agl, line),
+        score_cell("AGR", scores.agr, "; ".join(t for t in (why, agr) if t), line),
+        score_cell("H-LR", scores.h_lr, why, line),
     ]
 
 
-def _score(name: str, value: float | None, hint: str, line: Line) -> Cell:
+def score_cell(name: str, value: float | None, hint: str, line: Line) -> Cell:
+    """A score of the means over seeds, with the interval of each seed's own below it."""
     if value is None:
         return Cell("undefined", "", hint, "number")
     numbers, note = {name.lower(): value}, ""
