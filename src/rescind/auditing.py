@@ -168,6 +168,20 @@ def check_planned(b: Backends, request: Request, more: Sequence[str]) -> None:
         )
 
 
+def check_open(request: Request) -> None:
+    """Refuse where the records cannot be read, or no model was unlearned.
+
+    Raises:
+        Refused: the records are erased, or not unlearned yet.
+    """
+    if request.status not in OPEN:
+        raise Refused(
+            f"Request {request.id} is {request.status}.",
+            "An audit reads the records and the model before, which are there until the erasure.",
+            "Audit between `rescind audit` and `rescind process`.",
+        )
+
+
 def audit(
     b: Backends, request: Request, version: str, parts: Sequence[Snapshot], progress: Progress
 ) -> None:
@@ -198,12 +212,7 @@ def explore(
         Refused: the records are erased, or not unlearned yet.
         UnknownPlugin: no such audit.
     """
-    if request.status not in OPEN:
-        raise Refused(
-            f"Request {request.id} is {request.status}.",
-            "An audit reads the records and the model before, which are there until the erasure.",
-            "Audit between `rescind audit` and `rescind process`.",
-        )
+    check_open(request)
     earlier = told(b, request.id)
     so_far = earlier.results if earlier else ()
     choices = [Choice(n, plain(AUDITS.make(n, {})), _seed(), 0.0) for n in names]

@@ -82,6 +82,7 @@ def audit(b: Backends, request_id: str, options: Options, more: Sequence[str] = 
             with _failing_at(b, request_id):
                 request = _audited(b, request, options)
         if more:
+            auditing.check_open(request)
             made = steps.parts_of(b, request), list(more), options.progress
             return auditing.explore(b, request, steps.version_of(b, request), *made)
         return auditing.found(b, request)

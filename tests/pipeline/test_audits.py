@@ -1,0 +1,324 @@
+"""Audits of a request: planned first, run once, told in the certificate, erased at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged_workspace import ask_for, facts, judged_workspace, keys_of, named
+from noisy_points import asked, noisy_workspace
+from test_auto import searches
+from tiny_workspace import ask, checked, keys_in, kinds, some_key, statement
+
+from rescind import auditing, state
+from rescind.audits.finding import Finding
+from rescind.audits.margin_audit import MarginAudit
+from rescind.audits.membership_audit import MembershipAudit
+from rescind.audits.results import result_of
+from rescind.core.audit import AuditPlan, AuditResult, AuditVerdict, Case
+from rescind.core.certificate import Certificate
+from rescind.core.errors import InsufficientEvidence, Refused, UnknownKey, UnknownPlugin
+from rescind.core.guarantee import Empirical, Exact
+from rescind.core.request import Request
+from rescind.methods.auto import Auto
+from rescind.workspace import Workspace
+
+Make = Callable[..., Workspace]
+MEMBERSHIP_ONLY = 3.0  # seconds: margins would take longer
+LOWERED = Empirical("an audit found a residue of the records: margins")
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only audits for which no further model is trained."""
+    monkeypatch.setattr(auditing.AUDITS, "names", lambda: ["margins", "membership"])
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return noisy_workspace(tmp_path / "ws")
+
+
+def planned(ws: Workspace, request: Request, budget: float = 600.0) -> AuditPlan:
+    return ws.plan_audits(budget, request.id)[request.id]
+
+
+def outcomes(found: AuditVerdict) -> dict[str, str]:
+    return {r.audit: r.outcome for r in found.results}
+
+
+def lines(certificate: Certificate) -> str:
+    return "\n".join(checked(certificate).attested)
+
+
+# --- the plan ---
+
+
+def test_a_plan_is_recorded_with_its_seeds_before_anything_is_unlearned(ws: Workspace) -> None:
+    first, second = asked(ws, "finetune"), ask_for(ws, keys_in(ws, "0.0")[:6], "finetune")
+    made = ws.plan_audits(600.0)
+    assert set(made) == {first.id, second.id}
+    plan = made[first.id]
+    assert [c.audit for c in plan.choices] == ["membership", "margins"]  # the cheapest first
+    assert auditing.planned(ws.backends, first.id) == plan
+    seeds = {c.seed for p in made.values() for c in p.choices}
+    assert len(seeds) == 4
+    [entry, _] = facts(ws, "audits.planned")
+    assert entry["audits"] == ["membership", "margins"]
+    assert (entry["level"], entry["budget_seconds"]) == (0.05, 600.0)
+    assert ws.report(first.id).audit_plan == plan
+    assert ws.plan_audits(600.0) == {}
+
+
+def test_a_second_plan_is_refused_before_and_after_unlearning(ws: Workspace) -> None:
+    request = asked(ws, "finetune")
+    planned(ws, request)
+    with pytest.raises(Refused, match="planned already"):
+        planned(ws, request)
+    ws.audit(request.id)
+    with pytest.raises(Refused, match="is unlearned; audits are planned before"):
+        planned(ws, request)
+    assert len(facts(ws, "audits.planned")) == 1
+
+
+def test_what_the_budget_does_not_pay_for_is_left_out_and_told(ws: Workspace) -> None:
+    plan = planned(ws, asked(ws, "finetune"), MEMBERSHIP_ONLY)
+    assert [c.audit for c in plan.choices] == ["membership"]
+    assert set(plan.left_out) == {"margins"}
+    assert plan.left_out["margins"].endswith("and the budget is 3 s")
+
+
+def test_a_request_for_a_concept_plans_none_and_says_why(tmp_path: Path) -> None:
+    workspace = judged_workspace(tmp_path)
+    request = ask_for(workspace, keys_of(workspace), goal="concept")
+    plan = planned(workspace, request)
+    assert plan.choices == ()
+    assert plan.left_out == dict.fromkeys(("margins", "membership"), auditing.CONCEPT)
+
+
+# --- what they decide ---
+
+
+def test_a_retrained_model_is_supported_and_stays_exact(ws: Workspace) -> None:
+    request = asked(ws, "retrain")
+    plan = planned(ws, request)
+    found = ws.audit(request.id)
+    assert found.outcome == "removed_supported"
+    assert outcomes(found)["margins"] == "removed_supported"
+    assert {r.audit: r.seed for r in found.results} == {c.audit: c.seed for c in plan.choices}
+    assert state.request(ws.backends, request.id).status == "unlearned"
+    assert len(named(ws, "audit")) == 1
+    said = statement(certificate := ws.process(request.id))
+    assert said.guarantee == Exact("retrain")
+    assert said.audit == found
+    assert "Audited: removed supported." in lines(certificate)
+    assert named(ws, "audit") == set()
+    assert said.erasure.destroyed["audit"] == 1
+    assert ws.remaining() == {}
+    assert ws.audit(found.version) == ws.audit(request.id) == found
+
+
+def test_an_edit_that_does_too_little_lowers_the_claim(ws: Workspace) -> None:
+    request = asked(ws, "finetune")
+    planned(ws, request)
+    said = statement(certificate := ws.process(request.id))
+    assert said.audit is not None and said.audit.outcome == "residue_found"
+    assert said.guarantee == LOWERED
+    assert "Audited: residue found." in lines(certificate)
+    assert ws.report(request.id).audit == said.audit
+    order = [k for k in kinds(ws, request.id) if k.startswith(("audit", "model", "proof"))]
+    assert order.count("audit.run") == 2
+    assert order.index("audit.done") < order.index("proof.made")
+
+
+def test_a_residue_beside_equal_bytes_is_told_and_lowers_nothing(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MembershipAudit, "audit", alarmed)
+    request = asked(ws, "retrain")
+    planned(ws, request, MEMBERSHIP_ONLY)
+    said = statement(certificate := ws.process(request.id))
+    assert said.audit is not None and said.audit.outcome == "residue_found"
+    assert said.guarantee == Exact("retrain")
+    assert "Audited: residue found." in lines(certificate)
+
+
+def alarmed(
+    self: MembershipAudit, case: Case, *, level: float, tests: int, seed: int
+) -> AuditResult:
+    """An audit that sees a residue in any model."""
+    seen = Finding(
+        audit="membership",
+        null="no_trace",
+        n=case.sizes.forget,
+        p=1e-4,
+        effect=0.9,
+        interval=(0.8, 0.95),
+        unit="AUC",
+        level=level,
+        power=1.0,
+    )
+    return result_of(seen, "", seed)
+
+
+def test_without_a_plan_there_are_none_and_the_certificate_says_so(ws: Workspace) -> None:
+    request = asked(ws, "finetune")
+    with pytest.raises(InsufficientEvidence, match="was planned") as caught:
+        ws.audit(request.id)
+    assert "--audit-budget" in caught.value.do
+    assert state.request(ws.backends, request.id).status == "planned"
+    said = statement(certificate := ws.process(request.id))
+    assert said.audit is None
+    assert "Audits: none was planned before the model was unlearned." in lines(certificate)
+    with pytest.raises(UnknownKey, match="been run"):
+        ws.audit(request.id)
+    with pytest.raises(UnknownKey, match="made by no request"):
+        ws.audit("v1")
+
+
+# --- exploratory ---
+
+
+def test_an_added_audit_lowers_a_claim(ws: Workspace) -> None:
+    request = asked(ws, "finetune")
+    planned(ws, request, MEMBERSHIP_ONLY)
+    assert ws.audit(request.id).outcome == "no_power"
+    added = ws.audit(request.id, add=["margins"])
+    assert added.outcome == "residue_found"
+    assert {r.audit: r.exploratory for r in added.results} == {"membership": False, "margins": True}
+    said = statement(certificate := ws.process(request.id))
+    assert (said.audit, said.guarantee) == (added, LOWERED)
+    assert "Added afterwards, can only lower: audit margins" in lines(certificate)
+    assert named(ws, "audit") == set()
+
+
+def test_an_added_audit_supports_nothing_and_takes_no_residue_back(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = asked(ws, "retrain")
+    planned(ws, request, MEMBERSHIP_ONLY)
+    assert ws.audit(request.id).outcome == "no_power"
+    added = ws.audit(request.id, add=["margins"])
+    assert outcomes(added)["margins"] == "removed_supported"
+    assert added.outcome == "no_power"
+    with monkeypatch.context() as patch:
+        patch.setattr(MembershipAudit, "audit", alarmed)
+        assert ws.audit(request.id, add=["membership"]).outcome == "residue_found"
+    assert ws.audit(request.id, add=["margins"]).outcome == "residue_found"
+    with pytest.raises(UnknownPlugin):
+        ws.audit(request.id, add=["no_such"])
+    said = statement(ws.process(request.id))
+    assert said.audit is not None and said.audit.outcome == "residue_found"
+    with pytest.raises(Refused, match="is closed"):
+        ws.audit(request.id, add=["margins"])
+
+
+# --- broken runs ---
+
+
+def test_a_run_that_breaks_goes_on_with_the_next_audit(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = asked(ws, "finetune")
+    plan = planned(ws, request)
+    calls = list[str]()
+    real = {kind: kind.audit for kind in (MembershipAudit, MarginAudit)}
+
+    def counted(kind: type[Any], name: str) -> Callable[..., AuditResult]:
+        def run(self: Any, case: Case, **options: Any) -> AuditResult:
+            calls.append(name)
+            if calls == ["membership", "margins"]:
+                raise OSError("the disk is full")
+            return real[kind](self, case, **options)
+
+        return run
+
+    monkeypatch.setattr(MembershipAudit, "audit", counted(MembershipAudit, "membership"))
+    monkeypatch.setattr(MarginAudit, "audit", counted(MarginAudit, "margins"))
+    with pytest.raises(OSError, match="full"):
+        ws.process(request.id)
+    failed = state.request(ws.backends, request.id)
+    assert (failed.status, failed.resume) == ("failed", "unlearned")
+    [entry] = facts(ws, "request.failed")
+    assert entry["step"] == "audit"
+    said = statement(ws.process(request.id))
+    assert calls == ["membership", "margins", "margins"]
+    assert [f["audit"] for f in facts(ws, "audit.run")] == ["membership", "margins"]
+    assert said.audit is not None
+    assert [r.seed for r in said.audit.results] == [c.seed for c in plan.choices]
+    assert named(ws, "audit") == set()
+
+
+# --- other shapes of requests ---
+
+
+def test_a_cut_model_is_asked_for_membership_alone(tmp_path: Path) -> None:
+    workspace = judged_workspace(tmp_path, method="sisa", shards=2)
+    request = ask_for(workspace, keys_of(workspace, cell="0.0")[:6])
+    plan = planned(workspace, request)
+    assert [c.audit for c in plan.choices] == ["membership"]
+    assert "a part was cut from the model" in plan.left_out["margins"]
+    found = workspace.audit(request.id)
+    [only] = found.results
+    assert (only.audit, only.n, only.refused) == ("membership", 6, "")
+    assert only.p is not None
+    said = statement(workspace.process(request.id))
+    assert said.audit == found and isinstance(said.guarantee, Exact)
+
+
+def test_a_part_that_is_cut_is_seen_in_the_model_itself(make: Make) -> None:
+    workspace = make()
+    request = workspace.request(ask(*some_key(workspace, "0.1")))
+    found = workspace.audit(request.id, add=["margins", "membership"])
+    told = {r.audit: r.refused for r in found.results}
+    assert "a part was cut from the model" in told["margins"]
+    assert "5 records each" in told["membership"]
+    assert found.outcome == "no_power"
+
+
+def test_test_records_alone_were_never_learned(ws: Workspace) -> None:
+    request = ask_for(ws, keys_in(ws, "test")[:8], "finetune")
+    plan = planned(ws, request)
+    assert plan.choices == () and set(plan.left_out) == {"margins", "membership"}
+    said = statement(ws.process(request.id))
+    assert said.unchanged == "test_only"
+    assert said.audit is not None
+    assert (said.audit.outcome, said.audit.because) == ("no_power", "No audit was run.")
+
+
+# --- Auto ---
+
+
+def test_auto_passes_over_a_model_in_which_an_audit_finds_a_residue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EU-k of all layers is retraining in the weights: beside retrained models it is admissible."""
+    levels = list[float]()
+
+    def first_alarmed(self: MembershipAudit, case: Case, **options: Any) -> AuditResult:
+        levels.append(options["level"])
+        seen = alarmed(self, case, **options)
+        return seen if len(levels) == 1 else replace(seen, p=0.5, outcome="removed_supported")
+
+    monkeypatch.setattr(MembershipAudit, "audit", first_alarmed)
+    workspace = judged_workspace(tmp_path)
+    request = ask_for(workspace, keys_of(workspace))
+    plan = planned(workspace, request, MEMBERSHIP_ONLY)
+    assert [c.audit for c in plan.choices] == ["membership"]
+    auto = Auto(methods=("finetune", "eu_k"), parameters=str(searches(tmp_path)))
+    said = statement(workspace.process(request.id, method=auto))
+    assert [(a.method, a.round, a.outcome) for a in said.attempts] == [
+        ("finetune", "first", "not_admissible"),
+        ("eu_k", "first", "admissible"),
+        ("eu_k", "fresh", "residue_found"),
+        ("retrain", "exact", "exact"),
+    ]
+    assert "membership: it saw a residue" in said.attempts[2].because
+    assert levels == [0.025, 0.05]  # of two that may be taken; of the one that was
+    assert said.audit is not None and said.audit.outcome == "removed_supported"
+    assert said.guarantee == Exact("retrain")
+    assert named(workspace, "audit") == set()
+    assert workspace.remaining() == {}
