@@ -241,6 +241,21 @@ def test_representations_cost_little_more_than_their_matrix_products() -> None:
     assert found["streaming"]["grown_mb"] <= found["streaming"]["limit_mb"]
 
 
+def test_what_is_said_of_public_tools() -> None:
+    found = stored("representations")
+    text = (RESULTS.parents[1] / "docs" / "concepts" / "judging.md").read_text()
+    cka, knn = found["cka_kernels"], found["knn"]
+    assert f"takes {cka['ratio']:.2f} times the matrix products" in text
+    assert f"100,000 references {knn['ratio']:.2f} times" in text
+    times = {n: t["times_as_long"] for n, t in {**cka["tools"], **knn["tools"]}.items()}
+    assert f"ckatorch takes {times['ckatorch']:.2f} times as long as ours" in text
+    assert f"scikit-learn {times['scikit-learn']:.2f} times; pytorch-cka" in text
+    assert f"below 0, takes {times['pytorch-cka']:.2f} times" in text
+    assert f"index of faiss {times['faissknn']:.2f} times" in text
+    memory = knn["peak_mb_of_tools"]["faissknn"] / knn["peak_mb"]
+    assert memory == pytest.approx(1.5, abs=0.05) and "half again the memory" in text
+
+
 def test_what_is_said_of_a_gpu() -> None:
     found = stored("on_a_gpu")
     text = (RESULTS.parents[1] / "docs" / "how-to" / "run-a-benchmark.md").read_text()
