@@ -1,4 +1,4 @@
-"""A workspace over noisy points that its model learns by heart, so that margins tell who was in."""
+"""A workspace over noisy points that its model overfits: margins of held-out ones are lower."""
 
 from __future__ import annotations
 
