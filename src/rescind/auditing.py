@@ -360,7 +360,8 @@ def _case(
         _read(b, request, asked, [*retain, *test], models, name, progress)
     known = {s.name for s in (*state.parts(b), *state.sealed(b, request.id))}
     sizes = _priced(b, _sizes(b, request), 0.0)
-    return _loaded(b, name, replace(sizes, truncated={s.name for s in parts} <= known))
+    truncated = {s.name for s in parts} <= known or len(selection(parts)) > 1
+    return _loaded(b, name, replace(sizes, truncated=truncated))
 
 
 def _retrained(
@@ -428,7 +429,7 @@ def _sizes(b: Backends, request: Request) -> Sizes:
         forget=request.target.records - request.target.test_records,
         retain=len(retain),
         test=len(test),
-        truncated=isinstance(method, Withdrawer) and any(c != "test" for c in request.cells),
+        truncated=isinstance(method, Withdrawer) or len(selection(state.parts(b))) > 1,
     )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from rescind.audits.extent import Told, as_removal
-from rescind.audits.finding import ENOUGH, Finding
-from rescind.core.audit import Null
+from rescind.audits.finding import Finding
+from rescind.core.audit import ENOUGH, Null
 from rescind.core.errors import BadParameter
 
 TRACE = Finding(

@@ -74,8 +74,8 @@ def test_too_little_and_too_much_are_residues(extent: float, says: Told) -> None
 
 
 def test_power_falls_with_fewer_records_and_the_level() -> None:
-    few, many = (audited(world(n, 2, owes=0.6), 0.0).power or 0.0 for n in (5, 40))
-    shared = audited(world(5, 2, owes=0.6), 0.0, tests=20).power or 0.0
+    few, many = (audited(world(n, 2, owes=0.6), 2.0).power or 0.0 for n in (5, 40))
+    shared = audited(world(5, 2, owes=0.6), 2.0, tests=20).power or 0.0
     assert shared < few < many
 
 
@@ -129,3 +129,15 @@ def test_the_verdict_takes_its_words() -> None:
     assert found.outcome == "removed_supported"
     assert SAID["as_removed"] in found.because
     assert NOT_CLAIMABLE in found.not_claimable
+
+
+def test_records_that_nobody_saw_before_are_never_a_residue() -> None:
+    """What the test would see of other records says nothing of records it could not see before."""
+    unseen = 0
+    for seed in range(12):
+        w = world(6, seed, owes=0.05)  # hardly more familiar than held-out records
+        found = audited(w, 0.0)
+        if found.told.endswith(UNSEEN):
+            assert (found.power, found.outcome) == (None, "no_power")
+            unseen += 1
+    assert unseen >= 8

@@ -260,7 +260,7 @@ def test_a_cut_model_is_asked_for_membership_alone(tmp_path: Path) -> None:
     request = ask_for(workspace, keys_of(workspace, cell="0.0")[:6])
     plan = planned(workspace, request)
     assert [c.audit for c in plan.choices] == ["membership"]
-    assert "a part was cut from the model" in plan.left_out["margins"]
+    assert "a part was cut or trained anew" in plan.left_out["margins"]
     found = workspace.audit(request.id)
     [only] = found.results
     assert (only.audit, only.n, only.refused) == ("membership", 6, "")
@@ -274,7 +274,7 @@ def test_a_part_that_is_cut_is_seen_in_the_model_itself(make: Make) -> None:
     request = workspace.request(ask(*some_key(workspace, "0.1")))
     found = workspace.audit(request.id, add=["margins", "membership"])
     told = {r.audit: r.refused for r in found.results}
-    assert "a part was cut from the model" in told["margins"]
+    assert "a part was cut or trained anew" in told["margins"]
     assert "5 records each" in told["membership"]
     assert found.outcome == "no_power"
 

@@ -67,6 +67,10 @@ def audited(exact: Statement, certified: Statement) -> dict[str, Statement]:
         "audits_against_their_results": replace(
             found, audit=replace(SUPPORTED, results=(RESIDUE,))
         ),
+        "an_audit_against_its_numbers": replace(
+            exact,
+            audit=replace(SUPPORTED, results=(replace(SUPPORTS, as_removal=False), QUIET)),
+        ),
         "supported_by_an_added_audit_alone": replace(
             exact, audit=replace(SUPPORTED, results=(ADDED, QUIET))
         ),

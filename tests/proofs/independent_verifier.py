@@ -58,7 +58,9 @@ def content(header: Any, keys: Any, folder: Path, head: str, at: str) -> dict[st
         "model": exported(folder) == [said["model"], said["unlearned"]],
         "ledger head": said["ledger_head"] == head,
         # by name, a residue comes after support, and support after too little power
-        "evidence": coherent(said) and audit["outcome"] == max(["no_power", *seen]),
+        "evidence": coherent(said)
+        and all(map(follows, audit["results"]))
+        and audit["outcome"] == max(["no_power", *seen]),
         "claim": carried(said["guarantee"], said["proof"], audit["outcome"] != FOUND),
     }
 
@@ -107,6 +109,17 @@ def coherent(said: dict[str, Any]) -> bool:
 def possible(one: dict[str, Any]) -> bool:
     (least, most), (low, high) = RANGES.get(one["name"], (-math.inf, math.inf)), one["interval"]
     return bool(one["n"] > 0 and least <= low <= one["value"] <= high <= most)
+
+
+def follows(one: dict[str, Any]) -> bool:
+    p, trace = one["p" if one["exploratory"] else "p_corrected"], one["null"] == "no_trace"
+    told = trace if (one["power"] or 0) >= 0.8 else None
+    if one["refused"] or p is None:
+        told = None
+    elif p < one["level"]:
+        told = False if trace else one["as_removal"]
+    names = {None: "no_power", True: "removed_supported", False: FOUND}
+    return bool(one["outcome"] == names[told])
 
 
 def carried(claim: dict[str, Any], proof: dict[str, Any], clean: bool) -> bool:

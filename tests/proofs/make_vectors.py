@@ -87,6 +87,7 @@ LIES: dict[str, str] = {
     "certified_with_a_delta_above_one": "claim",
     "certified_under_no_assumption": "claim",
     "audits_against_their_results": "evidence",
+    "an_audit_against_its_numbers": "evidence",
     "supported_by_an_added_audit_alone": "evidence",
     "certified_despite_a_residue": "claim",
 }

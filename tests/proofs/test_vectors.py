@@ -61,6 +61,7 @@ RULES: dict[str, str] = {
     "measured_without_a_test_record": "measured",
     "served_yet_called_unserved": "measured",
     "audits_against_their_results": "audited",
+    "an_audit_against_its_numbers": "audited",
     "supported_by_an_added_audit_alone": "audited",
 }
 GOOD = "golden_exact_never_saw"
@@ -217,7 +218,7 @@ def test_the_independent_verifier_runs_by_itself(name: str, code: int) -> None:
 def test_the_independent_verifier_is_small_and_independent() -> None:
     source = INDEPENDENT.read_text()
     length = len(source.splitlines())
-    assert length <= 125
+    assert length <= 137
     assert f"in {length} lines" in MANUAL.read_text()
     imported = {
         name.split(".")[0]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rescind.core.audit import AuditOutcome, Null
+from rescind.core.audit import AuditOutcome, Null, outcome_of
 from rescind.core.errors import BadParameter
-
-ENOUGH = 0.8  # power below which an audit that saw nothing says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +44,3 @@ class Finding:
         are residues alike.
         """
         return outcome_of(self.null, self.p < self.level, self.power, self.as_removal)
-
-
-def outcome_of(
-    null: Null, rejected: bool, power: float | None, as_removal: bool | None
-) -> AuditOutcome:
-    """The rule of ``Finding.outcome``."""
-    if not rejected and (power is None or power < ENOUGH):
-        return "no_power"
-    if null == "no_trace":
-        return "residue_found" if rejected else "removed_supported"
-    if rejected and as_removal is None:
-        return "no_power"
-    return "removed_supported" if rejected and as_removal else "residue_found"

@@ -57,8 +57,8 @@ class MarginAudit:
         """Why it cannot be run, or nothing."""
         if sizes.truncated:
             return (
-                "a part was cut from the model, which changes all records that it was trained on;"
-                " the null of such a cut is not calibrated"
+                "a part was cut or trained anew by itself, which changes all records that it was"
+                " trained on; the null of that is not calibrated"
             )
         if sizes.forget < FEWEST or sizes.test < 2 * FEWEST:
             return f"it needs {FEWEST} records to forget and {2 * FEWEST} held out"
@@ -78,8 +78,10 @@ class MarginAudit:
         """
         question = self._question(case, case.requested, seed)
         found = measure(question, case.after, level=level, seed=seed)
-        power = self._power(case, question, level / tests, seed)
-        note = UNSEEN if _unseen(question, found, level) else SAID[found.told]
+        unseen = _unseen(question, found, level)
+        # what the test would see of other records says nothing of these: they were not seen before
+        power = None if unseen else self._power(case, question, level / tests, seed)
+        note = UNSEEN if unseen else SAID[found.told]
         return result_of(found.finding(power), NOT_CLAIMABLE, seed, note)
 
     def _question(self, case: Case, requested: Tensor, seed: int) -> Question:

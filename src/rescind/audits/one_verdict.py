@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rescind.audits.finding import outcome_of
 from rescind.audits.results import SAID
-from rescind.core.audit import AuditResult, AuditVerdict
+from rescind.core.audit import AuditResult, AuditVerdict, outcome_of
 from rescind.metrics.equivalence import holm
 
 NEVER = (

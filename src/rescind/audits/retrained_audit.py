@@ -46,7 +46,7 @@ class RetrainedAudit:
     def refuses(self, sizes: Sizes) -> str:
         """Why it cannot be run, or nothing."""
         if sizes.truncated:
-            return "a part was cut from the model, and retraining gives no model like it"
+            return "a part was cut or trained anew by itself, and retraining gives no model like it"
         if sizes.retraining_seconds is None:
             return "the model is trained in several parts, which are not retrained for an audit yet"
         if not sizes.forget or not sizes.test:

@@ -16,13 +16,14 @@ Null = Literal["no_trace", "nothing_removed"]
 Need = Literal["retrained"]  # models retrained without the records, for the audit alone
 AuditOutcome = Literal["removed_supported", "residue_found", "no_power"]
 LEVEL = 0.05
+ENOUGH = 0.8  # power below which an audit that saw nothing says nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """What an audit would have: counts of records, and what kind of answer the task gives.
 
-    ``truncated`` says that the model after is the one before without some of its parts.
+    ``truncated`` says that parts of a model of several were cut, or trained anew by themselves.
     ``retraining_seconds`` of one core is what one retraining should take, None where the model is
     trained in several parts.
     """
@@ -121,3 +122,21 @@ class AuditVerdict:
     because: str
     results: tuple[AuditResult, ...]
     not_claimable: tuple[str, ...] = ()
+
+
+def outcome_of(
+    null: Null, rejected: bool, power: float | None, as_removal: bool | None
+) -> AuditOutcome:
+    """What a rejected null says, or, where it stands, what the power lets it say.
+
+    A trace that was seen is a residue. To have been changed is not to have been removed: that is
+    supported only where the effect is that of a removal (``as_removal``), and too little and too
+    much of it are residues alike.
+    """
+    if not rejected and (power is None or power < ENOUGH):
+        return "no_power"
+    if null == "no_trace":
+        return "residue_found" if rejected else "removed_supported"
+    if rejected and as_removal is None:
+        return "no_power"
+    return "removed_supported" if rejected and as_removal else "residue_found"

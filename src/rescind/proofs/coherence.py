@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rescind.core.audit import AuditResult, outcome_of
 from rescind.core.certificate import Statement
 from rescind.core.evidence import Measurement
 from rescind.core.version import weights_digest
@@ -115,11 +116,14 @@ def _values(said: Statement) -> list[str]:
 
 
 def _audited(said: Statement) -> list[str]:
-    """The verdict of the audits follows from their results: any residue decides, and support needs
-    an audit that was planned.
+    """Each outcome follows from its numbers, the verdict from the outcomes: any residue decides,
+    and support needs an audit that was planned.
     """
     if said.audit is None:
         return []
+    wrong = [r.audit for r in said.audit.results if not _follows(r)]
+    if wrong:
+        return [f"the outcome of {', '.join(wrong)} does not follow from its numbers"]
     planned = {r.outcome for r in said.audit.results if not r.exploratory}
     follows = "no_power"
     if any(r.outcome == "residue_found" for r in said.audit.results):
@@ -128,6 +132,14 @@ def _audited(said: Statement) -> list[str]:
         follows = "removed_supported"
     told = said.audit.outcome
     return [] if told == follows else [f"the audits say {follows}, and their verdict {told}"]
+
+
+def _follows(one: AuditResult) -> bool:
+    """Planned audits are read after their correction; one that was refused says nothing."""
+    p = one.p if one.exploratory else one.p_corrected
+    if one.refused or p is None:
+        return one.outcome == "no_power"
+    return one.outcome == outcome_of(one.null, p < one.level, one.power, one.as_removal)
 
 
 def _ranges(said: Statement) -> list[str]:
