@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log10
 
 from rescind.core.audit import AuditPlan, AuditResult
 from rescind.drawing import number
-from rescind.picture import Table
+from rescind.picture import Lines, Table
 
 OUTCOMES = {
     "removed_supported": "Removal supported",
@@ -52,6 +53,16 @@ def result_table(found: Sequence[AuditResult]) -> Table:
         " residue and support nothing"
     )
     return Table(head, [_row(r) for r in found], told)
+
+
+def roc_lines(found: AuditResult) -> Lines:
+    """How well the audit's score tells the records from held-out ones, before and after."""
+    return Lines(
+        f"Audit {found.audit}: records told from held-out ones",
+        "False-positive rate, its logarithm to base 10",
+        "True-positive rate",
+        [(one.model, [(log10(x), y) for x, y in one.points]) for one in found.curves],
+    )
 
 
 def _row(found: AuditResult) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from rescind.audited_tables import NONE, WAITING, plan_table, result_table
+from rescind.audited_tables import NONE, WAITING, plan_table, result_table, roc_lines
 from rescind.audited_tables import OUTCOMES as OUTCOME
 from rescind.core.control import warning
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
@@ -317,7 +317,8 @@ def _audits(report: Report) -> list[Block]:
         return [Notice(WAITING if plan else NONE), *plan]
     verdict = Facts([("Verdict", OUTCOME[found.outcome]), ("Because", found.because)])
     limits: list[Block] = [Paragraph("What these audits cannot show:"), Items(found.not_claimable)]
-    return [verdict, result_table(found.results), *limits, *plan]
+    curves: list[Block] = [roc_lines(r) for r in found.results if r.curves]
+    return [verdict, result_table(found.results), *curves, *limits, *plan]
 
 
 def _costs(report: Report) -> list[Block]:

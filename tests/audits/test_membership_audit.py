@@ -26,20 +26,20 @@ def case_of(
     outside: Tensor | Sequence[float],
     kinds: tuple[Sequence[int], Sequence[int], Sequence[int]] | None = None,
 ) -> Case:
-    """Scores in the model after, the only ones that are read; ``kinds`` are their classes."""
+    """Scores in the model after, the only ones that decide; ``kinds`` are their classes."""
     parts = [torch.as_tensor(x, dtype=torch.float64) for x in (asked, retained, outside)]
     own, others, held = parts
     labels = [torch.tensor(k) for k in kinds or [[0] * len(x) for x in parts]]
     both = torch.cat([own, others])
-    unread = torch.full_like(both, torch.nan)
+    drawn = torch.randn(len(both), generator=torch.Generator().manual_seed(11)).to(both)
     return Case(
         sizes=Sizes("classes", len(own), len(others), len(held), truncated=False),
-        before=unread,
+        before=drawn,
         after=both,
         labels=torch.cat(labels[:2]),
-        features=unread[:, None],
+        features=drawn[:, None],
         requested=torch.arange(len(both)) < len(own),
-        outside_before=torch.full_like(held, torch.nan),
+        outside_before=torch.zeros_like(held),
         outside_after=held,
         outside_labels=labels[2],
     )
@@ -218,3 +218,15 @@ def test_a_seed_gives_a_result_and_the_order_of_records_none() -> None:
     assert audited(case) == audited(case)
     assert audited(shuffled).p == audited(case).p
     assert audited(shuffled).effect == pytest.approx(audited(case).effect)
+
+
+def test_curves_are_drawn_of_both_models_and_the_model_before_decides_nothing() -> None:
+    one = world(0, retained=2.0)
+    other = replace(one, before=one.before + 50.0)
+    found, moved = audited(one), audited(other)
+    assert replace(found, curves=()) == replace(moved, curves=())
+    before, after = moved.curves
+    assert (before.model, after.model) == ("before", "after")
+    assert {y for _, y in before.points} == {1.0}  # all lie above what was held out
+    rates = [x for x, _ in after.points]
+    assert rates == sorted(rates) and rates[-1] == 1.0 and after.points[-1][1] == 1.0

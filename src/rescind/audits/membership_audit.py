@@ -9,13 +9,14 @@ difference between two sets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rescind.audits.finding import Finding
 from rescind.audits.intervals import ENTRIES, TAILS, resampled_means
 from rescind.audits.results import result_of
-from rescind.core.audit import AuditResult, Case, Need, Sizes
+from rescind.audits.roc import log_points, roc
+from rescind.core.audit import AuditResult, Case, Curve, Need, Sizes
 from rescind.core.errors import BadData, BadParameter
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "membership"
 FEWEST = 5  # records on both sides: the rank test has no p below 5 % for fewer, or hardly one
+POINTS = 20  # of a curve
 POWER_SETS = 200  # of retained records, as many as are requested, to which the test is put
 NOT_CLAIMABLE = (
     "Membership: a record can be remembered without looking more familiar than records never seen;"
@@ -79,7 +81,7 @@ class MembershipAudit:
             level=level,
             power=self._power(case, test, level / tests, generator),
         )
-        return result_of(finding, NOT_CLAIMABLE, seed)
+        return replace(result_of(finding, NOT_CLAIMABLE, seed), curves=_curves(case))
 
     def _power(
         self, case: Case, test: RankTest, level: float, generator: Generator
@@ -159,6 +161,18 @@ def _null(n: int, m: int, draws: int, generator: Generator) -> Tensor:
         # of the i-th lowest of the n, its place less the i of the n below it
         sums.append((order - torch.arange(n)).double().sum(1) / m)
     return torch.cat(sums)
+
+
+def _curves(case: Case) -> tuple[Curve, ...]:
+    """Requested against all held-out records, in both models."""
+    pairs: tuple[tuple[Literal["before", "after"], Tensor, Tensor], ...] = (
+        ("before", case.before, case.outside_before),
+        ("after", case.after, case.outside_after),
+    )
+    return tuple(
+        Curve(model, tuple(log_points(roc(scores[case.requested], outside), POINTS)))
+        for model, scores, outside in pairs
+    )
 
 
 def _interval(ranks: Tensor, generator: Generator) -> tuple[float, float]:

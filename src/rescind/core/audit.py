@@ -82,6 +82,14 @@ class AuditPlan:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Of one model: (false positive rate, true positive rate) at rates even on a log scale."""
+
+    model: Literal["before", "after"]
+    points: tuple[tuple[float, float], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditResult:
     """What one audit saw of ``n`` records.
@@ -90,7 +98,7 @@ class AuditResult:
     ``power`` is how often the audit rejects a false null, None where that is not known.
     ``interval`` (95 %) is that of ``effect``, None where it has no bound. ``exploratory`` audits
     were added after the model was unlearned. ``refused`` says why there is no result, ``limits``
-    what it cannot show.
+    what it cannot show. ``curves`` are of an audit that tells records apart by a score.
     """
 
     audit: str
@@ -111,6 +119,7 @@ class AuditResult:
     exploratory: bool = False
     refused: str = ""
     limits: str = ""
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
-from rescind.core.audit import AuditResult, AuditVerdict
+from rescind.core.audit import AuditResult, AuditVerdict, Curve
 from rescind.core.canonical import Json, build, plain
 from rescind.core.certificate import ADDED, PREDICATE_TYPE, STATEMENT_TYPE, Statement
 from rescind.core.control import Control, ControlGap
@@ -145,8 +145,13 @@ def _audit(value: object) -> dict[str, Any] | None:
     if value is None:
         return None
     found = _fields(AuditVerdict, value)
-    results = [_fields(AuditResult, item) for item in _list(found["results"], "results")]
+    results = [_audit_result(item) for item in _list(found["results"], "results")]
     return found | {"results": results}
+
+
+def _audit_result(value: object) -> dict[str, Any]:
+    found = _fields(AuditResult, value)
+    return found | {"curves": [_fields(Curve, one) for one in _list(found["curves"], "curves")]}
 
 
 def _attempt(value: object) -> dict[str, Any]:
