@@ -20,7 +20,7 @@ SIZES = ("demo", "full")
 CKA, ANEW = "forget CKA to retrained", "retrained, other seeds"
 LAST = "last layer only"
 PLANTED = "planted: retrained head"  # a cheat that outputs admit; features may have no power
-BENCHES = ("bench_adult", "bench_fashion", "bench_hours", "bench_news")
+BENCHES = ("bench_adult", "bench_fashion", "bench_hours", "bench_language", "bench_news")
 
 
 def stored(name: str) -> dict[str, Any]:
