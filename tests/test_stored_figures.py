@@ -208,6 +208,7 @@ def test_how_often_the_rule_rejects_retrained_models() -> None:
         if part["decides"]
     }
     assert rates.pop(("bench_adult", "Male/Black")) == 0.25
+    assert rates.pop(("bench_language", "passages on Blunkett")) == 1.0  # the page says why
     assert set(rates.values()) == {0.0} and len(rates) >= 7
 
 
