@@ -22,7 +22,7 @@ NAMES = dict(commands())
 def test_all_verbs_are_there() -> None:
     assert set(NAMES) == {
         *("init", "train", "demo", "predict", "export", "plan", "process", "rebuild", "erase"),
-        *("evaluate", "bench", "list benchmarks"),
+        *("evaluate", "audit", "bench", "list audits", "list benchmarks"),
         *("report", "backup", "restore", "list methods", "list models", "key rotate"),
         *(f"request {verb}" for verb in ("add", "list", "show", "cancel", "reject", "lift")),
         *(f"certificate {verb}" for verb in ("show", "verify", "export", "key")),
