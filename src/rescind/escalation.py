@@ -244,8 +244,7 @@ class Ladder:
 
     def _residue(self, candidate: Unlearned) -> str:
         """What the planned audits see in a model that would be taken, or nothing."""
-        asked = self.b, self.request, candidate.parts, self.progress
-        seen = auditing.of_candidate(*asked, candidates=self._candidates())
+        seen = auditing.of_candidate(self.b, self.request, candidate.parts, self.progress)
         return seen.because if seen is not None and seen.outcome == "residue_found" else ""
 
     def _destroy(self, made: Sequence[Unlearned], step: Step) -> None:

@@ -77,8 +77,8 @@ def audit(b: Backends, request_id: str, options: Options, more: Sequence[str] = 
     with b.ledger.claim(request_id):
         request = state.request(b, request_id)
         if request.status not in FINAL:
-            request = _ready(b, request, options)
             auditing.check_planned(b, request, more)
+            request = _ready(b, request, options)
             with _failing_at(b, request_id):
                 request = _audited(b, request, options)
         if more:
@@ -152,7 +152,9 @@ def _record_failure(b: Backends, request: Request, error: Exception) -> None:
     dropped = _discard(b, request) if isinstance(error, NotDeterministic | DamagedArtifact) else ()
     failed = replace(request, status="failed", resume=resume, reason=reason)
     redo = ("claim", "evaluation", "audits", "audit", "proof") if anew else ()
+    seen = (auditing.forgotten_with(b, request),) if anew else ()
     writes = (
+        *seen,
         *(Write(t, request.id, None) for t in redo),
         *(Write("part", name, None) for name in dropped),
         state.write_request(failed),

@@ -82,6 +82,6 @@ def _noted(
     if new:
         seconds |= new
         facts = {"models": len(found), "trained": len(new), "cpu_seconds": sum(new.values())}
-        write = Write("references", run.id, seconds)
+        write = Write("references", run.id, {**known, **seconds})
         b.ledger.append(Entry("references.trained", request, facts, (write,)))
     return seconds

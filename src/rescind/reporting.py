@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from rescind import auditing, erasure, methods_of, state
+from rescind import audit_planning, auditing, erasure, methods_of, state
 from rescind.backends import Backends
 from rescind.core.canonical import build, digest
 from rescind.core.errors import UnknownKey
@@ -92,7 +92,7 @@ def report(b: Backends, request_id: str) -> Report:
         attempts=after.attempts,
         cpu_seconds=after.cpu_seconds,
         controls=after.controls,
-        audit_plan=auditing.planned(b, request_id),
+        audit_plan=audit_planning.planned(b, request_id),
         audit=auditing.told(b, request_id),
     )
 

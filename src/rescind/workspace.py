@@ -8,6 +8,7 @@ from typing import Any
 
 from rescind import (
     acceptance,
+    audit_planning,
     auditing,
     backends,
     certify,
@@ -172,7 +173,7 @@ class Workspace:
         """Choose audits that take ``budget`` seconds of one core, and record them; by request, of
         the one that is named, else of all that are not unlearned and have none planned.
         """
-        return auditing.plan_open(self.backends, request_id, budget, progress)
+        return audit_planning.plan_open(self.backends, request_id, budget, progress)
 
     def audit(
         self, version: str, *, add: Sequence[str] = (), progress: Progress = pipeline.silent

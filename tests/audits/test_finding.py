@@ -25,7 +25,8 @@ TRACE = Finding(
         ("nothing_removed", 0.01, None, True, "removed_supported"),
         ("nothing_removed", 0.01, 0.99, False, "residue_found"),
         ("nothing_removed", 0.01, 0.99, None, "no_power"),
-        ("nothing_removed", 0.2, 0.95, None, "residue_found"),
+        ("nothing_removed", 0.2, 0.95, None, "no_power"),
+        ("nothing_removed", 0.2, 0.95, False, "residue_found"),
         ("nothing_removed", 0.2, 0.5, True, "no_power"),
     ],
 )
@@ -48,7 +49,7 @@ def test_what_is_no_finding(bad: dict[str, Any]) -> None:
     ("told", "answer"),
     [
         ("as_removed", True),
-        ("partly", False),
+        ("partly", None),
         ("overshoot", False),
         ("strengthened", False),
         ("changed", None),
@@ -57,3 +58,9 @@ def test_what_is_no_finding(bad: dict[str, Any]) -> None:
 )
 def test_too_little_and_too_much_are_no_removal(told: Told, answer: bool | None) -> None:
     assert as_removal(told) is answer
+
+
+@pytest.mark.parametrize("told", ["partly", "nothing_seen"])
+def test_too_little_is_said_only_where_the_whole_interval_says_so(told: Told) -> None:
+    assert as_removal(told, (0.1, 0.49)) is False
+    assert as_removal(told, (0.1, 0.51)) is None

@@ -221,7 +221,9 @@ def test_a_seed_gives_a_result_and_the_order_of_records_none() -> None:
 
 
 def test_curves_are_drawn_of_both_models_and_the_model_before_decides_nothing() -> None:
-    one = world(0, retained=2.0)
+    draw = normal(200, seed=9)
+    kinds = tuple([i % 2 for i in range(n)] for n in (60, 80, 60))
+    one = case_of(draw[:60], draw[60:140] + 2.0, draw[140:], kinds)  # type: ignore[arg-type]
     other = replace(one, before=one.before + 50.0)
     found, moved = audited(one), audited(other)
     assert replace(found, curves=()) == replace(moved, curves=())
@@ -230,3 +232,13 @@ def test_curves_are_drawn_of_both_models_and_the_model_before_decides_nothing() 
     assert {y for _, y in before.points} == {1.0}  # all lie above what was held out
     rates = [x for x, _ in after.points]
     assert rates == sorted(rates) and rates[-1] == 1.0 and after.points[-1][1] == 1.0
+
+
+def test_of_few_records_no_curve_is_drawn() -> None:
+    assert audited(world(0)).curves == ()
+
+
+def test_records_that_were_pushed_away_are_not_supported() -> None:
+    found = audited(world(0, asked=-6.0, retained=2.0))
+    assert (found.outcome, found.power) == ("no_power", None)
+    assert "pushed away" in found.told

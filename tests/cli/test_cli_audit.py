@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from running import Place, ok, parsed, rescind
 
-from rescind import auditing
+from rescind import audit_case
 from rescind.settings import Settings
 from rescind.storage.keys import KeyStore
 from rescind.workspace import open_workspace
@@ -44,7 +44,7 @@ key = "id"
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only audits for which no further model is trained."""
-    monkeypatch.setattr(auditing.AUDITS, "names", lambda: ["margins", "membership"])
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: ["margins", "membership"])
 
 
 @pytest.fixture(scope="module")

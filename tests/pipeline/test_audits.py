@@ -13,7 +13,7 @@ from noisy_points import asked, noisy_workspace
 from test_auto import searches
 from tiny_workspace import ask, checked, keys_in, kinds, some_key, statement
 
-from rescind import auditing, state
+from rescind import audit_case, audit_planning, state
 from rescind.audits.finding import Finding
 from rescind.audits.margin_audit import MarginAudit
 from rescind.audits.membership_audit import MembershipAudit
@@ -34,7 +34,7 @@ LOWERED = Empirical("an audit found a residue of the records: margins")
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only audits for which no further model is trained."""
-    monkeypatch.setattr(auditing.AUDITS, "names", lambda: ["margins", "membership"])
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: ["margins", "membership"])
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_plan_is_recorded_with_its_seeds_before_anything_is_unlearned(ws: Work
     assert set(made) == {first.id, second.id}
     plan = made[first.id]
     assert [c.audit for c in plan.choices] == ["membership", "margins"]  # the cheapest first
-    assert auditing.planned(ws.backends, first.id) == plan
+    assert audit_planning.planned(ws.backends, first.id) == plan
     seeds = {c.seed for p in made.values() for c in p.choices}
     assert len(seeds) == 4
     [entry, _] = facts(ws, "audits.planned")
@@ -96,7 +96,7 @@ def test_a_request_for_a_concept_plans_none_and_says_why(tmp_path: Path) -> None
     request = ask_for(workspace, keys_of(workspace), goal="concept")
     plan = planned(workspace, request)
     assert plan.choices == ()
-    assert plan.left_out == dict.fromkeys(("margins", "membership"), auditing.CONCEPT)
+    assert plan.left_out == dict.fromkeys(("margins", "membership"), audit_planning.CONCEPT)
 
 
 # --- what they decide ---
@@ -317,7 +317,7 @@ def test_auto_passes_over_a_model_in_which_an_audit_finds_a_residue(
         ("retrain", "exact", "exact"),
     ]
     assert "membership: it saw a residue" in said.attempts[2].because
-    assert levels == [0.025, 0.05]  # of two that may be taken; of the one that was
+    assert levels == [0.05, 0.05]  # a smaller one for the candidate would find fewer residues
     assert said.audit is not None and said.audit.outcome == "removed_supported"
     assert said.guarantee == Exact("retrain")
     assert named(workspace, "audit") == set()

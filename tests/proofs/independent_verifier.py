@@ -113,7 +113,8 @@ def possible(one: dict[str, Any]) -> bool:
 
 def follows(one: dict[str, Any]) -> bool:
     p, trace = one["p" if one["exploratory"] else "p_corrected"], one["null"] == "no_trace"
-    told = trace if (one["power"] or 0) >= 0.8 else None
+    told = True if trace else None if one["as_removal"] is None else False
+    told = told if (one["power"] or 0) >= 0.8 else None
     if one["refused"] or p is None:
         told = None
     elif p < one["level"]:

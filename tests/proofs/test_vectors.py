@@ -218,7 +218,7 @@ def test_the_independent_verifier_runs_by_itself(name: str, code: int) -> None:
 def test_the_independent_verifier_is_small_and_independent() -> None:
     source = INDEPENDENT.read_text()
     length = len(source.splitlines())
-    assert length <= 137
+    assert length <= 138
     assert f"in {length} lines" in MANUAL.read_text()
     imported = {
         name.split(".")[0]

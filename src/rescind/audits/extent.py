@@ -14,12 +14,15 @@ OVERSHOT = 2.0  # above it, with an interval above 1, more was changed than retr
 Told = Literal["nothing_seen", "strengthened", "changed", "partly", "as_removed", "overshoot"]
 
 
-def as_removal(told: Told) -> bool | None:
-    """Whether the change is that of a removal; None where its share is not known, or none was seen.
+def as_removal(told: Told, interval: tuple[float, float] | None = None) -> bool | None:
+    """Whether the change is that of a removal; None where its share is not known.
 
-    More than retraining changes is no removal either: it is a trace of its own.
+    Too little only where the whole ``interval`` of the extent lies below a half, so that noise is
+    no residue. More than retraining changes is no removal either: it is a trace of its own.
     """
-    return None if told in ("changed", "nothing_seen") else told == "as_removed"
+    if told in ("nothing_seen", "partly"):
+        return False if interval is not None and interval[1] < ENOUGH else None
+    return None if told == "changed" else told == "as_removed"
 
 
 def told(

@@ -39,7 +39,7 @@ SAID: dict[Told, str] = {
     "nothing_seen": "the margins of the records did not change beside those of others",
     "strengthened": "their margins rose, and a removal lets them fall",
     "changed": "their margins fell, by what share of a removal is not known",
-    "partly": "their margins fell by less than half of what a removal takes",
+    "partly": "their margins fell, by less than half of what a removal takes in the mean",
     "as_removed": "their margins fell as in a removal",
     "overshoot": "their margins fell by more than a removal takes, which is a trace of its own",
 }

@@ -100,7 +100,7 @@ class MarginDifference:
             unit="nats of margin" if self.extent is None else "share of what retraining changes",
             level=self.level,
             power=power,
-            as_removal=as_removal(self.told),
+            as_removal=as_removal(self.told, None if self.extent is None else self.interval),
         )
 
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 NAME = "membership"
 FEWEST = 5  # records on both sides: the rank test has no p below 5 % for fewer, or hardly one
-POINTS = 20  # of a curve
+POINTS, DRAWN_FROM = 20, 50  # points of a curve, and records from which it is drawn
 POWER_SETS = 200  # of retained records, as many as are requested, to which the test is put
+PUSHED = "the records look less trained on than held-out ones: they may have been pushed away"
 NOT_CLAIMABLE = (
     "Membership: a record can be remembered without looking more familiar than records never seen;"
     " attacks with shadow models find more."
@@ -70,18 +71,22 @@ class MembershipAudit:
         test = RankTest.of(case, self.draws, generator)
         asked = case.requested.nonzero().flatten()
         ranks = test.ranks(case.after[asked], case.labels[asked])
+        power = self._power(case, test, level / tests, generator)
+        interval = _interval(ranks, generator)
+        pushed = interval[1] < 0.5  # forgotten by pushing away is a trace that this test cannot see
         finding = Finding(
             audit=NAME,
             null="no_trace",
             n=len(asked),
             p=test.p(float(ranks.sum())),
             effect=float(ranks.mean()),
-            interval=_interval(ranks, generator),
+            interval=interval,
             unit="AUC against held-out records",
             level=level,
-            power=self._power(case, test, level / tests, generator),
+            power=None if pushed else power,
         )
-        return replace(result_of(finding, NOT_CLAIMABLE, seed), curves=_curves(case))
+        result = result_of(finding, NOT_CLAIMABLE, seed, PUSHED if pushed else "")
+        return replace(result, curves=_curves(case))
 
     def _power(
         self, case: Case, test: RankTest, level: float, generator: Generator
@@ -164,7 +169,11 @@ def _null(n: int, m: int, draws: int, generator: Generator) -> Tensor:
 
 
 def _curves(case: Case) -> tuple[Curve, ...]:
-    """Requested against all held-out records, in both models."""
+    """Requested against all held-out records, in both models; of few records none, since a step
+    would be one of them.
+    """
+    if int(case.requested.sum()) < DRAWN_FROM:
+        return ()
     pairs: tuple[tuple[Literal["before", "after"], Tensor, Tensor], ...] = (
         ("before", case.before, case.outside_before),
         ("after", case.after, case.outside_after),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "retrained"
+FEWEST = 5  # of one record the effect would be its score, and stay in the certificate
 NOT_CLAIMABLE = (
     "Beside retrained models: the mean over the records is compared, so that one record may be"
     " remembered while the others hide it; a server that fits the scores passes."
@@ -49,8 +50,8 @@ class RetrainedAudit:
             return "a part was cut or trained anew by itself, and retraining gives no model like it"
         if sizes.retraining_seconds is None:
             return "the model is trained in several parts, which are not retrained for an audit yet"
-        if not sizes.forget or not sizes.test:
-            return "it needs a record to forget and held-out ones"
+        if sizes.forget < FEWEST or not sizes.test:
+            return f"it needs {FEWEST} records to forget, and held-out ones"
         return ""
 
     def seconds(self, sizes: Sizes) -> float:

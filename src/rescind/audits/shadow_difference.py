@@ -99,7 +99,7 @@ class ShadowDifference:
             unit="share of what retraining changes",
             level=self.level,
             power=self.power,
-            as_removal=as_removal(self.told),
+            as_removal=as_removal(self.told, self.interval),
         )
 
 

@@ -124,13 +124,17 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True)
 class AuditVerdict:
-    """One outcome from all results, in words too, with what none of them can show."""
+    """One outcome from all results, in words too, with what none of them can show.
+
+    ``earlier`` are the outcomes of models of the same request that were made before and given up.
+    """
 
     version: str
     outcome: AuditOutcome
     because: str
     results: tuple[AuditResult, ...]
     not_claimable: tuple[str, ...] = ()
+    earlier: tuple[AuditOutcome, ...] = ()
 
 
 def outcome_of(
@@ -140,12 +144,12 @@ def outcome_of(
 
     A trace that was seen is a residue. To have been changed is not to have been removed: that is
     supported only where the effect is that of a removal (``as_removal``), and too little and too
-    much of it are residues alike.
+    much of it are residues alike; where that is not known, it is neither.
     """
     if not rejected and (power is None or power < ENOUGH):
         return "no_power"
     if null == "no_trace":
         return "residue_found" if rejected else "removed_supported"
-    if rejected and as_removal is None:
+    if as_removal is None:
         return "no_power"
     return "removed_supported" if rejected and as_removal else "residue_found"

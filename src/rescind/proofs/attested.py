@@ -141,7 +141,15 @@ def _audits(found: AuditVerdict | None) -> list[str]:
     return [
         f"Audited: {found.outcome.replace('_', ' ')}. {found.because}",
         *(_result(one) for one in found.results),
+        *_earlier(found),
     ]
+
+
+def _earlier(found: AuditVerdict) -> list[str]:
+    if not found.earlier:
+        return []
+    told = ", ".join(outcome.replace("_", " ") for outcome in found.earlier)
+    return [f"Audited before, in models of this request that were given up: {told}."]
 
 
 def _result(one: AuditResult) -> str:

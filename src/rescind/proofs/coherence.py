@@ -137,6 +137,9 @@ def _audited(said: Statement) -> list[str]:
 def _follows(one: AuditResult) -> bool:
     """Planned audits are read after their correction; one that was refused says nothing."""
     p = one.p if one.exploratory else one.p_corrected
+    shares = [x for x in (one.p, one.p_corrected, one.power, one.level) if x is not None]
+    if not all(0.0 <= x <= 1.0 for x in shares) or (one.p_corrected or 1.0) < (one.p or 0.0):
+        return False
     if one.refused or p is None:
         return one.outcome == "no_power"
     return one.outcome == outcome_of(one.null, p < one.level, one.power, one.as_removal)

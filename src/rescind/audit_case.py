@@ -1,0 +1,151 @@
+"""What the audits of a request read: both models, and models retrained for them, as one case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rescind import judging, methods_of, references, state
+from rescind.audit_job import ReadPair
+from rescind.backends import Backends
+from rescind.core.audit import Case, Choice, Sizes
+from rescind.core.dataset import ManifestEntry
+from rescind.core.errors import DamagedArtifact, MissingSource
+from rescind.core.protocols import Auditor, Progress, Withdrawer
+from rescind.core.request import Request
+from rescind.core.run import Snapshot
+from rescind.core.version import selection
+from rescind.data.manifest import manifest_bytes
+from rescind.jobs import content
+from rescind.readings import sample
+from rescind.registry import Registry
+from rescind.trainer import place_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AUDITS = Registry("rescind.audits", verb="audit")
+RETAINED, OUTSIDE = 4_000, 2_000  # records that are scored, at most
+
+
+def read_case(
+    b: Backends,
+    request: Request,
+    parts: Sequence[Snapshot],
+    choices: Sequence[Choice],
+    progress: Progress,
+    what: str = "version",
+) -> Case:
+    """Both models read on the requested, retained and held-out records.
+
+    Raises:
+        MissingSource: the records cannot be read again.
+        DamagedArtifact: a model is lost.
+    """
+    forget, off = judging.forget_set(b, request)
+    if off:
+        raise MissingSource(f"{off} records of the forget set can no longer be read.")
+    before, after = state.original(b, request.id), selection(parts)
+    if not all(state.intact(b, s) for s in (*before, *after)):
+        raise DamagedArtifact("A model that the audits compare is lost.")
+    known = {s.name for s in (*state.parts(b), *state.sealed(b, request.id))}
+    truncated = {s.name for s in parts} <= known or len(after) > 1
+    sizes = replace(priced(b, sizes_of(b, request), 0.0), truncated=truncated)
+    models = (before, after, _retrained(b, request, choices, sizes, progress))
+    retain, test = _pools(b, request)
+    asked = sample(sorted(forget, key=lambda e: e.key))
+    digests = [s.digest for each in models for s in each]
+    name = f"audit/{request.id}/{what}-{content(b, [*asked, *retain, *test], digests)}"
+    if b.artifacts.find(name) is None:
+        _read(b, request, asked, [*retain, *test], models, name, progress)
+    return _loaded(b, name, sizes)
+
+
+def _retrained(
+    b: Backends,
+    request: Request,
+    choices: Sequence[Choice],
+    sizes: Sizes,
+    progress: Progress,
+) -> tuple[Snapshot, ...]:
+    """Models for the audits that need them, with seeds that were drawn for the first of these."""
+    for choice in choices:
+        auditor: Auditor = AUDITS.make(choice.audit, choice.parameters)
+        if "retrained" in auditor.needs and not auditor.refuses(sizes):
+            run = state.run(b)
+            return references.retrained(b, run, request.id, progress, choice.seed).models
+    return ()
+
+
+def destroy_retrained(b: Backends, choices: Sequence[Choice]) -> None:
+    """Models that were trained for these audits alone; what they were read for is there."""
+    recipe = state.run(b).recipe
+    seeds = [seed for c in choices for seed in references.seeds_of(recipe, c.seed)]
+    begun = tuple(f"reference/{seed:x}/" for seed in seeds)
+    b.artifacts.destroy([a.name for a in b.artifacts.list() if a.name.startswith(begun)])
+
+
+def _read(
+    b: Backends,
+    request: Request,
+    forget: Sequence[ManifestEntry],
+    others: Sequence[ManifestEntry],
+    models: tuple[tuple[Snapshot, ...], tuple[Snapshot, ...], tuple[Snapshot, ...]],
+    name: str,
+    progress: Progress,
+) -> None:
+    """The allow-list of the forget set, and what is read, are stale from the start: an erasure
+    finds them whatever happens.
+    """
+    place = place_for(b, state.run(b), others, state.generations(b))
+    list_name = f"manifest/audit-{request.id}-{content(b, forget, request.labels)}"
+    b.artifacts.put(list_name, "manifest", manifest_bytes(forget), request.labels)
+    labels = request.labels | frozenset(place.allow.labels[e.cell] for e in others)
+    before, after, retrained = models
+    job = ReadPair(place, list_name, before, after, name, labels, retrained)
+    try:
+        for _ in b.executor.run([job], progress):
+            pass
+    finally:
+        b.artifacts.destroy([list_name])
+
+
+def _loaded(b: Backends, name: str, sizes: Sizes) -> Case:
+    from rescind.training.snapshots import from_bytes
+
+    tensors: dict[str, Tensor] = from_bytes(b.artifacts.get(name))
+    return Case(sizes=sizes, **tensors)
+
+
+def _pools(b: Backends, request: Request) -> tuple[list[ManifestEntry], list[ManifestEntry]]:
+    """Retained records in no cell of the request, and test records; some of each."""
+    allowed = sorted(state.allowed(b), key=lambda e: e.key)
+    run = state.run(b)
+    one_cell = run.recipe.partition.shards * run.recipe.partition.slices == 1
+    cut = frozenset[str]() if one_cell else request.cells
+    retain = [e for e in allowed if e.cell != "test" and e.cell not in cut]
+    return sample(retain, RETAINED), sample([e for e in allowed if e.cell == "test"], OUTSIDE)
+
+
+def sizes_of(b: Backends, request: Request) -> Sizes:
+    """As the audits will have them."""
+    retain, test = _pools(b, request)
+    method = methods_of.make(request.method or state.run(b).recipe.method)
+    return Sizes(
+        target=state.run(b).recipe.task.target,
+        forget=request.target.records - request.target.test_records,
+        retain=len(retain),
+        test=len(test),
+        truncated=isinstance(method, Withdrawer) or len(selection(state.parts(b))) > 1,
+    )
+
+
+def priced(b: Backends, sizes: Sizes, each: float | None) -> Sizes:
+    """With what one retraining should take: a step costs about three passes of its records."""
+    run = state.run(b)
+    several = len(methods_of.orders(run.recipe, run.blocks)) > 1
+    if each is None or several or run.recipe.partition.slices > 1:
+        return sizes
+    retained = sum(e.cell != "test" for e in state.allowed(b))
+    return replace(sizes, retraining_seconds=3 * each * run.recipe.epochs * retained)
