@@ -32,6 +32,7 @@ from rescind.core.protocols import Auditor, Entry, Progress, Write
 from rescind.core.request import Request
 from rescind.core.run import Snapshot
 
+NOT_AGAIN = "No audit was run on this model; one was run on a model before it."
 OPEN = ("unlearned", "evidenced")  # the records can still be read
 # what the audits may meet in records, models and plug-ins; all else ends the step
 UNREADABLE = (
@@ -72,7 +73,7 @@ def found(b: Backends, request: Request) -> AuditVerdict:
         UnknownKey: no audit has been run.
     """
     stored = told(b, request.id)
-    if stored is None:
+    if stored is None or not stored.version:
         raise UnknownKey(
             f"No audit of request {request.id} has been run; it is {request.status}.",
             "Audits are planned before the model is unlearned and run right after.",
@@ -84,9 +85,14 @@ def found(b: Backends, request: Request) -> AuditVerdict:
 
 
 def told(b: Backends, request_id: str) -> AuditVerdict | None:
-    """The verdict on a request; None where no audit has been run."""
+    """The verdict on a request; None where no audit has been run. Where one was run on a model that
+    was given up, and none on the one that was made for it, that is told.
+    """
     stored = b.ledger.get("audit", request_id)
-    return None if stored is None else build(AuditVerdict, stored)
+    if stored is not None:
+        return build(AuditVerdict, stored)
+    before = tuple(b.ledger.get("audits_before", request_id) or ())
+    return AuditVerdict("", "no_power", NOT_AGAIN, (), earlier=before) if before else None
 
 
 def check_planned(b: Backends, request: Request, more: Sequence[str]) -> None:
@@ -259,5 +265,5 @@ def _keep(
 def forgotten_with(b: Backends, request: Request) -> Write:
     """Before a model is made anew: what the audits saw in the one that is given up stays told."""
     before = list(b.ledger.get("audits_before", request.id) or ())
-    seen = told(b, request.id)
-    return Write("audits_before", request.id, [*before, *([seen.outcome] if seen else [])])
+    seen = b.ledger.get("audit", request.id)
+    return Write("audits_before", request.id, [*before, *([seen["outcome"]] if seen else [])])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rescind import state
+from rescind import auditing, state
 from rescind.backends import Backends
 from rescind.core.audit import AuditVerdict
 from rescind.core.canonical import build, digest, plain
@@ -122,8 +122,7 @@ def _statement(b: Backends, request: Request) -> Statement:
     before = build(Evaluation, b.ledger.get("evaluation", request.id)["before"])
     if not after.measurements and after.unmeasured == "no":
         raise InsufficientEvidence("Nothing was measured.", do="Run `rescind process` again.")
-    audited = b.ledger.get("audit", request.id)
-    seen = None if audited is None else build(AuditVerdict, audited)
+    seen = auditing.told(b, request.id)
     now = datetime.now(UTC)
     seq, head = b.ledger.head()
     return Statement(

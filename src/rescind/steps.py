@@ -348,7 +348,7 @@ def close(b: Backends, request: Request) -> Request:
     if request.status != "erased":
         return request
     done = acceptance.moved(request, "closed")
-    cleared = ("original", "claim", "attempts", "audits", "audits_before")
+    cleared = ("original", "claim", "attempts", "audits")
     writes = (*(Write(t, request.id, None) for t in cleared), state.write_request(done))
     b.ledger.append(Entry("request.closed", request.id, writes=writes))
     b.keys.destroy(f"request/{request.id}")

@@ -185,6 +185,11 @@ class Workspace:
         request_id = auditing.request_of(self.backends, version)
         return pipeline.audit(self.backends, request_id, pipeline.Options(progress=progress), add)
 
+    def method_of(self, request_id: str) -> str | None:
+        """The method by which a request's model was made; None before that and after the close."""
+        claim = self.backends.ledger.get("claim", request_id)
+        return None if claim is None else str(claim["method"])
+
     def cancel(self, request_id: str, reason: str = "withdrawn by the requester") -> Request:
         """End a request that has not been withdrawn yet."""
         return pipeline.end(self.backends, request_id, "cancel", reason)

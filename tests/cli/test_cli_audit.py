@@ -126,7 +126,11 @@ def test_a_residue_is_shown_and_ends_with_its_code(place: Place) -> None:
     assert found["version"] in result.stdout
     by_version = rescind("audit", found["version"], "--json", *place.at)
     assert json.loads(by_version.stdout) == found
-    done = ok("process", request, *place.at)
+    asks = rescind("process", request, *place.at)
+    assert asks.exit_code != 0 and "Release its model after the evidence?" in asks.output
+    other = rescind("process", request, "--method", "retrain", "--yes", *place.at)
+    assert other.exit_code == 1 and "made by finetune" in other.stderr
+    done = ok("process", request, "--yes", *place.at)
     assert "Claim: empirical, because an audit found a residue of the records: m" in done
 
 
@@ -160,3 +164,10 @@ def test_an_unknown_version_is_told(place: Place) -> None:
     result = rescind("audit", "nobody", *place.at)
     assert result.exit_code == 1
     assert "nobody" in result.stderr
+
+
+def test_options_of_a_draft_and_of_audits_are_not_mixed(place: Place) -> None:
+    alone = rescind("plan", "--request", "r", *place.at)
+    assert alone.exit_code == 2 and "goes with --audit-budget" in alone.stderr
+    both = rescind("plan", "--key", "r1", "--audit-budget", "10m", *place.at)
+    assert both.exit_code == 2 and "request add" in both.stderr

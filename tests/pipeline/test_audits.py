@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from judged_workspace import ask_for, facts, judged_workspace, keys_of, named
-from noisy_points import asked, noisy_workspace
+from noisy_points import asked, noisy_workspace, some_keys
 from test_auto import searches
 from tiny_workspace import ask, checked, keys_in, kinds, some_key, statement
 
@@ -20,7 +20,15 @@ from rescind.audits.membership_audit import MembershipAudit
 from rescind.audits.results import result_of
 from rescind.core.audit import AuditPlan, AuditResult, AuditVerdict, Case
 from rescind.core.certificate import Certificate
-from rescind.core.errors import InsufficientEvidence, Refused, UnknownKey, UnknownPlugin
+from rescind.core.errors import (
+    BadData,
+    ErasureIncomplete,
+    InsufficientEvidence,
+    Refused,
+    StaleVersion,
+    UnknownKey,
+    UnknownPlugin,
+)
 from rescind.core.guarantee import Empirical, Exact
 from rescind.core.request import Request
 from rescind.methods.auto import Auto
@@ -322,3 +330,88 @@ def test_auto_passes_over_a_model_in_which_an_audit_finds_a_residue(
     assert said.guarantee == Exact("retrain")
     assert named(workspace, "audit") == set()
     assert workspace.remaining() == {}
+
+
+# --- a deletion never waits for its audits, and no choice follows what was seen ---
+
+
+def test_records_that_another_erasure_took_away_are_told_and_the_request_is_closed(
+    tmp_path: Path,
+) -> None:
+    ws = judged_workspace(tmp_path / "ws", method="sisa", shards=3)
+    first, second = (ask_for(ws, keys_in(ws, cell)[:6]) for cell in ("0.0", "1.0"))
+    ws.plan_audits(600.0)
+    ws.process(first.id)
+    found = statement(ws.process(second.id)).audit
+    assert found is not None and found.outcome == "no_power"
+    assert {r.refused for r in found.results} == {"the records cannot be read again"}
+
+
+def test_a_lost_original_stops_no_deletion_and_destroys_no_new_model(ws: Workspace) -> None:
+    request = asked(ws, "retrain")
+    planned(ws, request)
+    ws.backends.artifacts.destroy([s.name for s in state.parts(ws.backends)])
+    found = statement(ws.process(request.id))
+    assert isinstance(found.guarantee, Exact) and found.audit is not None
+    assert {r.refused for r in found.audit.results} == {"a model that is compared is lost"}
+
+
+def test_what_was_seen_in_a_model_that_is_given_up_stays_in_the_certificate(
+    ws: Workspace,
+) -> None:
+    request = asked(ws, "finetune")
+    assert ws.audit(request.id, add=["margins"]).outcome == "residue_found"
+    others = [k for k in keys_in(ws, "0.0") if k not in set(some_keys(ws))][:6]
+    with pytest.raises(ErasureIncomplete):  # it waits for the first, whose model is stale now
+        ws.process(ask_for(ws, others, "retrain").id)
+    with pytest.raises(StaleVersion):
+        ws.process(request.id)
+    with pytest.raises(Refused, match="before a model is made"):
+        planned(ws, request, MEMBERSHIP_ONLY)
+    certificate = ws.process(request.id)
+    found = statement(certificate).audit
+    assert found is not None and (found.outcome, found.results) == ("no_power", ())
+    assert found.earlier == ("residue_found",)
+    assert "given up: residue found" in lines(certificate)
+
+
+def test_what_was_left_out_of_the_plan_is_not_claimed(ws: Workspace) -> None:
+    request = asked(ws, "retrain")
+    planned(ws, request, MEMBERSHIP_ONLY)
+    told = statement(ws.process(request.id)).audit
+    assert told is not None
+    assert [line for line in told.not_claimable if line.startswith("margins was not run: ")]
+
+
+def test_the_words_of_a_foreign_audit_stay_out_of_the_ledger(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = asked(ws, "retrain")
+    planned(ws, request)
+    monkeypatch.setattr(audit_case.AUDITS, "make", lambda name, settings: Talkative())
+    told = statement(ws.process(request.id)).audit
+    assert told is not None and {r.refused for r in told.results} == {"BadData in the audit"}
+    assert "Jane Doe" not in str(list(ws.backends.ledger.entries(request.id)))
+
+
+class Talkative:
+    """An audit of somebody else's."""
+
+    needs: frozenset[str] = frozenset()
+
+    def refuses(self, sizes: object) -> str:
+        return ""
+
+    def audit(self, case: Case, *, level: float, tests: int, seed: int) -> AuditResult:
+        raise BadData("The record of Jane Doe is odd.")
+
+
+def test_models_retrained_for_an_audit_are_gone_after_it(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: ["retrained"])
+    request = asked(ws, "retrain")
+    planned(ws, request)
+    assert set(outcomes(ws.audit(request.id))) == {"retrained"}
+    assert facts(ws, "references.trained")
+    assert named(ws, "reference") == set()

@@ -24,7 +24,7 @@ from rescind.cli.options import (
     write,
 )
 from rescind.cli.output import emit, table
-from rescind.core.errors import BadParameter, RescindError
+from rescind.core.errors import BadParameter, Refused, RescindError
 from rescind.core.request import FINAL
 
 if TYPE_CHECKING:
@@ -159,11 +159,26 @@ def _method(ws: Workspace, request: Request, how: How) -> Unlearner | None:
         return None
     name = how.method or request.method or ws.run().recipe.method
     method: Unlearner = Registry("rescind.methods").make(name, how.settings)
-    settled = how.yes or isinstance(method, Withdrawer) or request.status in UNLEARNED
+    if how.method is not None:
+        _check_made(ws, request, name)
+    audited = request.status == "unlearned" and ws.report(request.id).audit is not None
+    made = request.status in UNLEARNED and not audited
+    settled = how.yes or isinstance(method, Withdrawer) or made
     question = f"Request {request.id}: {name} edits weights. Release its model after the evidence?"
     if not settled:
         agree(question, "Choose another --method, or answer y.")
     return method
+
+
+def _check_made(ws: Workspace, request: Request, name: str) -> None:
+    """Refuse a method that would not be used, as a model is there already."""
+    made = ws.method_of(request.id)
+    if made is not None and made != name:
+        raise Refused(
+            f"Request {request.id} has a model already, made by {made}.",
+            f"{name} would not be used.",
+            "Leave --method out to go on with it; what its audits saw goes into the certificate.",
+        )
 
 
 def _lines(found: Verification, how: How) -> Iterator[str]:

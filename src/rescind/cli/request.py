@@ -120,6 +120,7 @@ def plan(
     instead, audits of accepted requests are chosen and recorded, before a model is unlearned.
     """
     budget = seconds(audit_budget)
+    _check_one_use(budget, request, (key, file, subject, words, concept, method))
     if budget is not None:
         _plan_audits(opened(workspace), request, budget, as_json)
         return
@@ -132,6 +133,17 @@ def plan(
     made = ws.plan(draft)
     found = {"plan": made, "resolved": asking.draft_plain(draft)}
     emit(as_json, found, lambda: [*asking.draft_lines(draft), *asking.plan_lines(made)])
+
+
+def _check_one_use(budget: float | None, request: str | None, draft: tuple[object, ...]) -> None:
+    """A draft is planned, or audits of what is accepted: options of both are a mistake."""
+    if budget is None and request is not None:
+        raise typer.BadParameter("--request goes with --audit-budget.")
+    if budget is not None and any(draft):
+        raise typer.BadParameter(
+            "--audit-budget plans the audits of accepted requests: accept it with `rescind request"
+            " add` first, and name it with --request."
+        )
 
 
 def _plan_audits(ws: Workspace, request: str | None, budget: float, as_json: bool) -> None:
