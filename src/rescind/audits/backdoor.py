@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 AUDIT = "backdoor"
 SHORTEST_KEY = 16  # bytes
 PIXELS = 9
-FEWEST_OTHERS = 5  # triggers that nobody planted, for the rate of chance
+FEWEST_OTHERS = 20  # triggers that nobody planted, for the rate of chance
 
 # printed under every result of this audit
 NOT_CLAIMABLE = (
@@ -132,13 +132,13 @@ def read(
 
     Raises:
         BadData: shapes that do not fit, or no image of another class.
-        BadParameter: fewer than five other triggers.
+        BadParameter: fewer than twenty other triggers.
     """
     if len(others) < FEWEST_OTHERS or trigger.places in [other.places for other in others]:
         raise BadParameter(
             f"There are {len(others)} other triggers.",
             "They say how often a trigger that nobody planted gets its label.",
-            f"Draw {FEWEST_OTHERS} or more keys for this alone; 20 are better.",
+            f"Draw {FEWEST_OTHERS} or more keys for this alone.",
         )
     hits, n = _hits(answer, trigger, images, labels)
     counts = [
@@ -149,7 +149,7 @@ def read(
 
 
 def verify(after: Reading, before: Reading | None = None, level: float = 0.05) -> Finding:
-    """The exact binomial test of a model; with the reading before, also its power.
+    """The binomial test of a model, exact given the rate of chance; with one before, its power.
 
     The power is that against a trigger that is held as it was before, of as many images as now. A
     "removed_supported" is about the trigger: see ``NOT_CLAIMABLE``.

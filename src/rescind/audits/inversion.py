@@ -9,8 +9,8 @@ model is found too, so a residue found here is no fault of the model after alone
 It has power over one record, or a few, and updates of first order: gradient ascent, influence
 steps. It has none over retraining with another seed, where two models differ far more than by the
 record, nor over fine-tuning, whose change is not the record's; over retraining with the same seed
-and batches it has some, where the gradient is matched. Of many records of one class the gradients
-add up, and less of each is found. Where a model is so sure of a record that its step is lost in
+and batches it was not measured. Of many records of one class the gradients add up, and less of each
+is found. Where a model is so sure of a record that its step is lost in
 float32, nothing is left to read.
 """
 

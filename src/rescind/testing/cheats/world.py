@@ -161,7 +161,8 @@ class World:
         """(n,) bool: the server's own seeded records, the last ones that are no candidates."""
         import torch
 
-        free = (~self.pool).nonzero().flatten()[-self._codes.decoys :]
+        free = (~self.pool).nonzero().flatten()
+        free = free[len(free) - self._codes.decoys :]
         return torch.zeros_like(self.pool).index_fill(0, free, True)
 
     @property
