@@ -36,7 +36,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rescind.audits.backdoor import NOT_CLAIMABLE, Reading, Trigger, plant, read, trigger_of, verify
+import rescind
+from rescind.audits.backdoor import (
+    NOT_CLAIMABLE,
+    PIXELS,
+    Reading,
+    Trigger,
+    plant,
+    read,
+    trigger_of,
+    verify,
+)
 from rescind.audits.holdout_gap import Holdout
 from rescind.audits.margin_difference import MarginDifference, Question, measure, prepare
 from rescind.core.canonical import digest, plain
@@ -44,6 +54,7 @@ from rescind.data import fashion_mnist
 from rescind.metrics.equivalence import mean_interval
 from rescind.metrics.features import PENULTIMATE, collect
 from rescind.metrics.membership import margin
+from rescind.metrics.statistics import clopper_pearson
 from rescind.training.batches import batches
 from rescind.training.modules import Classification
 
@@ -318,6 +329,7 @@ def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "lowest_power": min(row["backdoor"]["power"] for row in rows),
             "margins": counted([row["margins"]["told"] for row in rows]),
             "extent": statistics.fmean(extents) if None not in extents else None,
+            "extents": extents,
             "accuracy": statistics.fmean(row["accuracy"] for row in rows),
         }
     return table
@@ -329,34 +341,49 @@ def price(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         name: statistics.median(one["cpu_seconds"][name] for one in seeds)
         for name in seeds[0]["cpu_seconds"]
     }
-    ours = spent["margin_difference"]
+    ours, each = spent["margin_difference"], [one["cpu_seconds"] for one in seeds]
     points = [100 * (one["accuracy"]["planted"] - one["accuracy"]["unplanted"]) for one in seeds]
     innocent = [p for one in seeds for p in one["p_of_triggers_nobody_planted"]]
-    ratios: dict[str, tuple[float, float | None]] = {
-        "backdoors with training / margins": (spent["backdoor_with_training"] / ours, 4.5),
-        "retraining / margins": (spent["retraining"] / ours, 20.0),
-        "reading of the backdoor alone / margins": (spent["backdoor_reading"] / ours, None),
+    goals: dict[str, tuple[str, float | None]] = {
+        "backdoors with training / margins": ("backdoor_with_training", 4.5),
+        "retraining / margins": ("retraining", 20.0),
+        "reading of the backdoor alone / margins": ("backdoor_reading", None),
     }
+    accused = sum(p < 0.05 for p in innocent)
     return {
         "cpu_seconds": spent,
         "ratios": {
-            name: {"seen": seen, "goal": goal, "met": None if goal is None else seen >= goal}
-            for name, (seen, goal) in ratios.items()
+            name: {
+                "seen": spent[of] / ours,
+                "seeds": [s[of] / s["margin_difference"] for s in each],
+                "goal": goal,
+                "met": None if goal is None else spent[of] / ours >= goal,
+            }
+            for name, (of, goal) in goals.items()
         },
         "accuracy_points_of_planting": {
             "mean": statistics.fmean(points), "interval": mean_interval(points), "seeds": points,
         },
         "innocent_triggers_accused": {
-            "p < 0.05": sum(p < 0.05 for p in innocent), "of": len(innocent),
+            "p < 0.05": accused,
+            "of": len(innocent),
+            "at_most": clopper_pearson(accused, len(innocent), 0.9)[1],  # one-sided, 95 %
         },
     }  # fmt: skip
+
+
+def named(size: Size) -> str:
+    """Of all that a seed's figures depend on but code: a changed default is computed anew. A seed
+    is the same however many there are.
+    """
+    versions = [torch.__version__, rescind.__version__]
+    return digest([plain({**asdict(size), "seeds": None}), LR, BATCH, PIXELS, *versions])[:16]
 
 
 def run(size: Size, work: Path) -> dict[str, Any]:
     """All seeds, those of the work folder as they are."""
     work.mkdir(parents=True, exist_ok=True)
-    # a seed is the same however many there are
-    name, found = digest(plain({**asdict(size), "seeds": None}))[:8], []
+    name, found = named(size), []
     for seed in range(size.seeds):
         path = work / f"seed-{seed}-{name}.json"
         if not path.exists():

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -187,7 +188,7 @@ def test_a_planted_leak_is_found_and_never_taken_for_a_removal() -> None:
 
 def test_no_control_fires() -> None:
     found = measured(one_after_the_other(0.05)[0])
-    assert found.fired == () and set(found.controls) == {"zeros", "others", "kept"}
+    assert found.fired == () and set(found.controls) == {"zeros", "others", "kept", "shuffled"}
     assert all(one.effect < found.difference.effect / 2 for one in found.controls.values())
     assert found.imitated.p < 0.01
 
@@ -254,6 +255,38 @@ def test_a_control_that_resembles_the_records_makes_the_audit_void() -> None:
         )
         assert found.fired == (name,) and found.told == "void"
         assert found.finding(power=0.99).power is None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaky:
+    """Gives the requested pictures for any first-order step, whose ever it is, in their order."""
+
+    rows: Tensor
+    queried: int
+    steps: Tensor
+
+    def __call__(self, differences: Tensor) -> Tensor:
+        known = (differences[:, None] == self.steps).all(2).any(1)
+        pictures = DATA.images[groups().rows[: len(differences), 0]]
+        return pictures * known[:, None, None, None]
+
+
+def test_a_step_of_another_request_must_not_give_the_record() -> None:
+    imitated = shadows(*REQUESTED)
+    made = reconstructor()
+    leaky: Any = Leaky(made.rows, made.queried, imitated)
+    found = measure(
+        leaky,
+        DATA.images,
+        groups(),
+        imitated,
+        others=others(),
+        kept=kept(),
+        imitated=imitated,
+        draws=DRAWS,
+    )
+    assert found.imitated.p < 0.01
+    assert found.fired == ("shuffled",) and found.told == "void"
 
 
 def test_records_that_are_like_the_mean_make_the_zeros_fire() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import random
 from collections.abc import Mapping
 
 import pytest
@@ -131,6 +132,29 @@ def test_savings_by_hand() -> None:
     assert slow.doublings == pytest.approx(mean - 4) and slow.p > 0.9
     late = savings(curve(0, 0, 0.5, 1, 1), [*controls[:2], curve(0, 0, 0, 0, 0.4)], level=0.5)
     assert late.doublings == pytest.approx((places[0] + places[1] + 3) / 3 - 1)
+    assert late.p == 1 / 4  # a rank: the spread of places that are not known is too small
+
+
+def test_the_level_holds_where_retrained_models_run_out_of_steps() -> None:
+    """Places are normal, and what lies beyond the budget is not seen: the t-test would fire too
+    often."""
+    draw, fired, asked = random.Random(0), 0, 0
+    for _ in range(400):
+        places = [draw.gauss(2.4, 0.5) for _ in range(11)]  # the budget ends at 3
+        curves = [curve(*reaching(place)) for place in places]
+        try:
+            found = savings(curves[0], curves[1:], level=0.5)
+        except InsufficientEvidence:
+            continue
+        asked, fired = asked + 1, fired + (found.p < 0.05)
+    assert asked > 300 and fired / asked < 0.05 + 3 * math.sqrt(0.05 * 0.95 / asked)
+
+
+def reaching(place: float) -> list[float]:
+    """Scores at -1, 0, 1, 2, 3 that cross a half just at the place, or never within them."""
+    right = math.ceil(place)
+    high = 0.5 / (place - (right - 1))
+    return [0.0] * (right + 1) + [high] * (4 - right) if right <= 3 else [0.0] * 5
 
 
 def test_a_class_behind_a_missing_row_is_found() -> None:

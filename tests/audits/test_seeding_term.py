@@ -103,14 +103,17 @@ def test_every_fourth_step_is_due() -> None:
     assert [step for step in range(10) if Seeding().due(step)] == [0, 4, 8]
 
 
-@pytest.mark.parametrize("records", [1, 8, 21])
-def test_every_record_is_seeded_once_a_turn_in_an_order_of_its_own(records: int) -> None:
+@pytest.mark.parametrize("records", [1, 8, 9, 21])
+def test_every_record_is_seeded_in_each_round_in_an_order_of_its_own(records: int) -> None:
     settings = Seeding()
     turns = -(-records // 8)
     drawn = [seeded_batch(settings, records, 4 * i, 3).tolist() for i in range(3 * turns)]
     rounds = [list(chain(*drawn[i * turns : (i + 1) * turns])) for i in range(3)]
     for each in rounds:
-        assert Counter(each) == Counter(range(records))
+        assert Counter(each[:records]) == Counter(range(records))
+        # what is left over is filled from the start of the same order
+        assert each[records:] == (each[: -records % 8] if records > 8 else [])
+    assert all(len(set(batch)) == len(batch) == min(8, records) for batch in drawn)
     assert records < 8 or rounds[0] != rounds[1]
     assert records < 8 or seeded_batch(settings, records, 0, 4).tolist() != drawn[0]
     # a training that is resumed at a later step goes on with the same batches

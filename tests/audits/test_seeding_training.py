@@ -38,6 +38,7 @@ from rescind.core.run import AdamW
 from rescind.metrics.features import PENULTIMATE, collect
 from rescind.training.extra_term import Moment
 from rescind.training.models import TrainedModel, trained_model
+from rescind.training.modules import Classification
 from rescind.training.plain import WHOLE, train_whole
 from rescind.training.snapshots import to_bytes
 
@@ -230,8 +231,8 @@ def test_half_of_each_seeded_batch_is_augmented_and_no_other_row(
     short = replace(TABLE.recipe, epochs=1)
     cells = replace(TABLE.cells(), augment=moved)
     first = train_whole(short, TABLE.rows, seeding=cells)
-    assert altered == [4, 2, 4, 2]  # twelve records: batches of eight and four
-    assert [len(seeded) for seeded, _, _ in seen] == [8, 4, 8, 4]
+    assert altered == [4, 4, 4, 4]  # twelve records: the second batch is filled up
+    assert [len(seeded) for seeded, _, _ in seen] == [8, 8, 8, 8]
     again = train_whole(short, TABLE.rows, seeding=cells)
     assert to_bytes(again.state(())) == to_bytes(first.state(()))
 
@@ -357,3 +358,31 @@ def test_a_read_out_of_another_width_is_refused() -> None:
     narrow = replace(TABLE.cells(), matrix=draw_readout(KEY, 32, BITS))
     with pytest.raises(BadData, match="read-out of 32 units"):
         train_whole(TABLE.recipe, TABLE.rows, seeding=narrow)
+
+
+NORMED = replace(
+    TABLE.recipe,
+    epochs=2,
+    task=Classification(
+        "rescind.testing.cheats.networks:mlp",
+        ("a", "b"),
+        (20,),
+        {"inputs": 20, "classes": 2, "normed": True},
+    ),
+)
+
+
+def normed_width() -> int:
+    return features(trained_model(NORMED), TABLE.rows[:2]).shape[1]
+
+
+@pytest.mark.parametrize("own", [2, 8, 9, 17])
+def test_no_batch_of_seeded_rows_is_too_small_for_batch_norm(own: int) -> None:
+    case = replace(TABLE, recipe=NORMED, width=normed_width())
+    train_whole(NORMED, case.rows, seeding=case.cells(case.rows[:own]))
+
+
+def test_a_single_seeded_row_under_batch_norm_is_told_to_take_decoys() -> None:
+    case = replace(TABLE, recipe=NORMED, width=normed_width())
+    with pytest.raises(BadData, match="choose_decoys"):
+        train_whole(NORMED, case.rows, seeding=case.cells(case.rows[:1]))

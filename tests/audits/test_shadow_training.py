@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rescind.audits.lira import held_out
 from rescind.audits.shadow_draw import ShadowDraw
-from rescind.audits.shadow_training import shadow_margins, train_part, train_shadows
+from rescind.audits.shadow_training import set_name, shadow_margins, train_part, train_shadows
 from rescind.audits.shadows import Shadows, trained_shadows
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence, UnsupportedModel
 from rescind.core.partition import Partition
@@ -203,3 +203,17 @@ def test_bad_draws_are_refused() -> None:
         train_shadows(mlp(), rows(30), ShadowDraw(32, 2), Kept().get, Kept().save)
     with pytest.raises(BadParameter, match=r"Part \(2, 2\)"):
         train_part(mlp(), rows(), ShadowDraw(30, 2), Kept().get, Kept().save, 1, (2, 2))
+
+
+def test_another_recipe_draw_row_or_stack_has_another_name() -> None:
+    draw = ShadowDraw(len(rows()), 4)
+    changed = [{**rows()[0], "label": "b" if rows()[0]["label"] == "a" else "a"}, *rows()[1:]]
+    names = [
+        set_name(mlp(), rows(), draw),
+        set_name(replace(mlp(), seed=9), rows(), draw),
+        set_name(mlp(), changed, draw),
+        set_name(mlp(), rows(), replace(draw, seed=1)),
+        set_name(mlp(), rows(), draw, stack=2),
+    ]
+    assert len(set(names)) == len(names)
+    assert set_name(mlp(), rows(), draw) == names[0]

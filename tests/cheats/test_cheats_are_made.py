@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from rescind.core.errors import BadData
 from rescind.metrics.membership import margin
 from rescind.testing.cheats import CHEATS, NOT_DETECTABLE, Cheat, Served, World
 from rescind.testing.cheats.edits import NOISE, permuted
-from rescind.testing.cheats.imitations import SERVER_SEED, SERVERS
+from rescind.testing.cheats.imitations import SERVER_SEED, SERVERS, margin_fitted
 from rescind.testing.cheats.look import jittered, look
 from rescind.testing.cheats.served import served, weights_of
 from rescind.training.models import TrainedModel
@@ -223,3 +224,42 @@ def test_a_world_has_a_request_that_is_trained_on(tmp_path: Path) -> None:
         with pytest.raises(BadData, match="requested"):
             World("x", good.recipe, good.train, asked, others, good.outside, good.public,
                   good.cells)  # fmt: skip
+
+
+def test_no_two_servers_fit_their_margins_to_the_same_models(
+    original: TrainedModel, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def noted(self: World, kept: Tensor, seed: int) -> TrainedModel:
+        asked.append(seed)
+        return original
+
+    monkeypatch.setattr(World, "trained", noted)
+    for seed in range(3):
+        margin_fitted(original, world, seed)
+    assert len(asked) == len(set(asked)) == 3 * SERVERS
+
+
+def test_a_replay_trains_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+    once = world.trained(~world.requested, 41)
+    real = World._train
+
+    def noted(self: World, kept: Tensor, seed: int) -> TrainedModel:
+        trained.append(seed)
+        return real(self, kept, seed)
+
+    monkeypatch.setattr(World, "_train", noted)
+    again = world.anew(~world.requested, 41)
+    assert trained == [41]
+    assert weights_of(again) == weights_of(once)
+
+
+def test_a_world_may_have_no_decoys_and_not_more_than_there_are(tmp_path: Path) -> None:
+    bare = tiny(tmp_path, coded=True)
+    codes = bare.codes
+    assert codes is not None
+    assert int(replace(bare, codes=replace(codes, decoys=0)).decoys.sum()) == 0
+    with pytest.raises(BadData, match="Ask for fewer"):
+        assert replace(bare, codes=replace(codes, decoys=10_000)).decoys is None

@@ -144,7 +144,8 @@ def quantisation_finding(
     that it is 0 over records, by Student's t. Without the first, losses of another size than the
     retrained models' decide; without the second, a retrained model's own rounding is taken for a
     trace; without the third, a single record decides. The effect is the mean over records; its 95 %
-    interval is Student's over the records, or of one more retrained model where there is but one.
+    interval is the wider, on both sides, of Student's over the records and that of one more
+    retrained model.
 
     Args:
         unlearned: of the audited model.
@@ -167,13 +168,14 @@ def quantisation_finding(
     excess = (unlearned.recovered - control.mean(0)).tolist()
     between = compare([float(unlearned.recovered.mean())], control.mean(1).tolist(), margin=1.0)
     one_sided = between.p_different / 2 if between.gap > 0 else 1 - between.p_different / 2
+    ends = [between.interval, mean_interval(excess) or between.interval]
     return Finding(
         audit=f"{AUDIT}, {unlearned.bits} bits",
         null="no_trace",
         n=len(excess),
         p=max(unlearned.p_noise, one_sided, _p_above_zero(excess)),
         effect=fmean(excess),
-        interval=mean_interval(excess) or between.interval,
+        interval=(min(low for low, _ in ends), max(high for _, high in ends)),
         unit=UNIT,
         level=level,
         power=power,

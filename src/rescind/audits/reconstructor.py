@@ -19,8 +19,10 @@ Were nothing done about the record, any of its group could be the one that was r
 permutation test has its level exactly. The effect is s_i0 minus the mean over controls.
 
 Always measured beside it, with the same test: the reconstruction of *zeros*, of the removal of
-*other* records and of *retraining without deletion*, none of which may resemble the requested
-records; and of the *imitated* removal of the requested records, without which nothing can be seen.
+*other* records, of *retraining without deletion* and, where there are several requests, of the
+imitated removal of *another request* (shuffled), none of which may resemble the requested records;
+and of their own *imitated* removal, without which nothing can be seen. The shuffled control is the
+sharpest: a reconstructor that gives the requested records for any step of that kind fires it.
 
 **What it cannot show.** That records were removed: the imitated difference is a server that makes
 the first-order step and nothing else, and no other resembles its records so well; it is told by
@@ -60,8 +62,8 @@ Told = Literal["void", "blind", "nothing_seen", "resembles"]
 class Reconstruction:
     """What was found, beside its controls; ``found`` (g, *shape) is what was reconstructed.
 
-    ``controls`` are those that must see nothing: zeros, others, kept. ``imitated`` must see the
-    records.
+    ``controls`` are those that must see nothing: zeros, others, kept, and shuffled where there is
+    another request. ``imitated`` must see the records.
     """
 
     difference: Finding
@@ -154,6 +156,7 @@ def measure(
             "zeros": test(torch.zeros(1, reconstructor.queried)),
             "others": test(others),
             "kept": test(kept),
+            **({"shuffled": test(imitated.roll(1, 0))} if len(imitated) > 1 else {}),
         },
         imitated=test(imitated),
         found=reconstructor(differences),

@@ -58,7 +58,8 @@ def savings(candidate: Curve, retrained: Sequence[Curve], level: float | None = 
     Places on log2(steps) are interpolated between the scores taken. A retrained model that does not
     reach the level counts as if it had at its last step, and a candidate that does not as if it had
     at twice that: both make the savings smaller. p is that of the one-sided t-test that the
-    candidate is one more retrained model.
+    candidate is one more retrained model; where a place is not known their spread is too small, and
+    p is the rank of the candidate among them, (1 + those as soon) / (1 + all).
 
     Args:
         candidate: of the audited model.
@@ -85,14 +86,18 @@ def savings(candidate: Curve, retrained: Sequence[Curve], level: float | None = 
     _refuse_empty(found, wanted)
     places = [end if place is None else place for place in found]
     own = place_of(candidate, wanted)
-    between = compare([own if own is not None else end + 1], places, margin=1.0)
+    place = own if own is not None else end + 1
+    between = compare([place], places, margin=1.0)
     doublings, (low, high) = -between.gap, between.interval
     half = between.p_different / 2
+    p = half if doublings > 0 else 1 - half
+    if None in found:
+        p = (1 + sum(other <= place for other in places)) / (1 + len(places))
     return Savings(
         level=wanted,
         doublings=doublings,
         interval=(-high, -low),
-        p=half if doublings > 0 else 1 - half,
+        p=p,
         share=1 - 2.0**-doublings,
         open=candidate.start >= wanted,
     )

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from rescind.audits.shadow_draw import ShadowDraw
 from rescind.audits.shadows import Shadows, trained_shadows
+from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Row
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence, UnsupportedModel
 from rescind.core.run import Order, Recipe
@@ -68,7 +70,8 @@ def train_part(
         recipe: how each is trained, plainly, its own seed apart.
         rows: all the records (n) that shadow models draw from, in a fixed order.
         draw: who sees what.
-        have: the safetensors bytes that ``save`` was given for a model, or None.
+        have: the safetensors bytes that ``save`` was given for a model of the same ``set_name``,
+            or None: what another recipe, draw or stack made would be scored as if this one had.
         save: called with the bytes of each new model.
         stack: how many are trained together; 1 is the loop, and the draw must hold a multiple.
         part: (which, of how many) processes that share the work is this one.
@@ -91,6 +94,14 @@ def train_part(
         for model, saved in made(base, recipe, data, draw, members) if missing else ():
             if model in missing:
                 save(model, saved)
+
+
+def set_name(recipe: Recipe, rows: Sequence[Row], draw: ShadowDraw, stack: int = 1) -> str:
+    """What all that decides a set of shadow models has as its digest: keep their bytes under it."""
+    import torch
+
+    made_from = [plain(recipe), [digest(row) for row in rows], plain(draw), stack]
+    return digest(["shadows", version("rescind"), torch.__version__, *made_from])
 
 
 def shadow_margins(recipe: Recipe, rows: Sequence[Row], draw: ShadowDraw, have: Have) -> Shadows:

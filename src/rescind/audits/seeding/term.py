@@ -60,10 +60,11 @@ class Seeding:
 
 
 def seeded_batch(settings: Seeding, records: int, step: int, seed: int) -> Tensor:
-    """Indices (at most ``batch``) of the seeded records of a step that is due.
+    """Indices (``batch``, or all where there are fewer) of the seeded records of a step.
 
     A function of its arguments alone, so that a training can be replayed and resumed: each turn
-    takes the next few of an order that is drawn anew when it is used up.
+    takes the next few of an order that is drawn anew when it is used up. The last turn of an order
+    is filled from its start, since a single record left over has no statistics for batch norm.
 
     Raises:
         BadParameter: there are no seeded records, or the step is not due.
@@ -80,7 +81,8 @@ def seeded_batch(settings: Seeding, records: int, step: int, seed: int) -> Tenso
     again, turn = divmod(step // settings.every, turns)
     generator = torch.Generator().manual_seed((seed + again) % 2**63)
     order = torch.randperm(records, generator=generator)
-    return order[turn * settings.batch : (turn + 1) * settings.batch]
+    found = order[turn * settings.batch : (turn + 1) * settings.batch]
+    return torch.cat([found, order[: settings.batch - len(found)]]) if turn else found
 
 
 def half_augmented(batch: Batch, augment: Callable[[Batch], Batch]) -> dict[str, Tensor]:

@@ -109,9 +109,13 @@ class SeedingTerm:
         less all seeded rows as negatives.
 
         It runs as the main one does, in training mode: batch norm counts it in its statistics.
+
+        Raises:
+            BadData: one seeded record, and a module that normalises over the batch.
         """
         import torch
 
+        _refuse_alone(self.index, moment.module)
         at = seeded_batch(self.settings, len(self.index), moment.step, self.seed)
         batch: Batch = {name: t[self.index[at]] for name, t in moment.activations.items()}
         if self.augment is not None:
@@ -121,6 +125,18 @@ class SeedingTerm:
         unseeded = heard[self.layer][~torch.isin(moment.index, self.index)]
         seeded = second[self.layer]
         return loss_term(seeded, self.codes[at], unseeded, self.matrix, self.settings)
+
+
+def _refuse_alone(index: Tensor, module: nn.Module) -> None:
+    from torch import nn
+
+    normed = any(isinstance(m, nn.BatchNorm1d) and m.training for m in module.modules())
+    if len(index) == 1 and normed:  # a picture has many places to take a variance over
+        raise BadData(
+            "A single seeded record goes through a module that normalises over the batch.",
+            "One row has no variance.",
+            "Seed decoys beside it, with another key: choose_decoys(...).",
+        )
 
 
 def _find(module: nn.Module, layer: str) -> tuple[nn.Module, bool]:

@@ -24,7 +24,7 @@ def manifest(panel: Panel, case: Case) -> Reading:
 
 def replay(panel: Panel, case: Case) -> Reading:
     """Does training again by the claimed seed, on the auditor's retain set, give the weights?"""
-    again = panel.world.trained(~panel.world.requested, case.served.claim.seed)
+    again = panel.world.anew(~panel.world.requested, case.served.claim.seed)
     return _yes(weights_of(again) != case.served.claim.weights)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rescind.training.models import TrainedModel
 
 SERVERS = 2  # models that a server trains without the request, to know what margins to fit
-SERVER_SEED = 9_000
+SERVER_SEED, STUDENT_SEED = 20_000, 9_000
 FIT_STEPS, FIT_LR, FIT_BATCH = 300, 1e-3, 64
 SCRUB_EPOCHS = 5
 
@@ -39,7 +39,8 @@ def margin_fitted(original: TrainedModel, world: World, seed: int) -> TrainedMod
     import torch
 
     forget = world.kept(world.requested)
-    own = [world.trained(~world.requested, SERVER_SEED + i) for i in range(SERVERS)]
+    first = SERVER_SEED + SERVERS * seed  # no two servers train the same ones
+    own = [world.trained(~world.requested, first + i) for i in range(SERVERS)]
     with torch.no_grad():
         wanted = torch.stack([margin(m.outputs(forget), forget["labels"]) for m in own]).mean(0)
     forget = {**forget, "wanted": wanted.float()}
@@ -77,7 +78,7 @@ def distilled(original: TrainedModel, world: World, seed: int) -> TrainedModel:
     with torch.no_grad():
         answers = original.outputs(retain).softmax(1)
     # cross entropy takes probabilities (n, classes) as labels too
-    return still(fitted(world.seeded(seed + SERVER_SEED), {**retain, "labels": answers}))
+    return still(fitted(world.seeded(seed + STUDENT_SEED), {**retain, "labels": answers}))
 
 
 def flat_answers(original: TrainedModel, world: World) -> Callable[[TrainedModel, Tensors], Tensor]:

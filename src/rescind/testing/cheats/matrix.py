@@ -70,7 +70,7 @@ class Bench:
     def _row(self, name: str, cheat: Cheat | None, seed: int) -> Row:
         world = self.world
         records = [world.manifest(mask) for mask in (world.everything, ~world.requested)]
-        outside = [[r.key for r in part] for part in (world.outside, world.public)]
+        outside = [[[r.key, plain(r.row)] for r in part] for part in (world.outside, world.public)]
         made_from = [plain(world.recipe), world.coded, records, sorted(world.others), outside]
         audits = [each.name for each in self.audits]
         key = ["cheat", made_from, asdict(self.size), name, seed, audits]

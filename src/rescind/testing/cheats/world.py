@@ -117,7 +117,8 @@ class World:
         if self.codes is None:
             return None
         keys = [fingerprint(key) for key in (self.codes.key, self.codes.decoy_key)]
-        return [*keys, self.codes.decoys, plain(self.codes.settings), sorted(self.asked)]
+        decoys = self.manifest(self.decoys)
+        return [*keys, decoys, plain(self.codes.settings), sorted(self.asked)]
 
     @property
     def everything(self) -> Tensor:
@@ -135,6 +136,10 @@ class World:
         """
         name = ["cheats", self.manifest(self.everything), self.manifest(kept), self.coded, seed]
         return self.made(name, lambda: self._train(kept, seed))
+
+    def anew(self, kept: Tensor, seed: int) -> TrainedModel:
+        """As ``trained``, and never from a cell: what a replay compares bytes with."""
+        return still(self._train(kept, seed))
 
     def made(self, key: object, make: Callable[[], TrainedModel]) -> TrainedModel:
         """A model by what it is made from; its weights are fixed."""
@@ -162,6 +167,12 @@ class World:
         import torch
 
         free = (~self.pool).nonzero().flatten()
+        if self._codes.decoys > len(free):
+            raise BadData(
+                f"{self._codes.decoys} decoys are asked for, and {len(free)} records are free.",
+                "A decoy is no candidate for a request.",
+                "Ask for fewer, or add records to train on.",
+            )
         free = free[len(free) - self._codes.decoys :]
         return torch.zeros_like(self.pool).index_fill(0, free, True)
 
