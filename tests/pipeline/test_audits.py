@@ -30,6 +30,7 @@ from rescind.core.errors import (
     UnknownPlugin,
 )
 from rescind.core.guarantee import Empirical, Exact
+from rescind.core.protocols import Entry
 from rescind.core.request import Request
 from rescind.methods.auto import Auto
 from rescind.workspace import Workspace
@@ -415,3 +416,13 @@ def test_models_retrained_for_an_audit_are_gone_after_it(
     assert set(outcomes(ws.audit(request.id))) == {"retrained"}
     assert facts(ws, "references.trained")
     assert named(ws, "reference") == set()
+
+
+@pytest.mark.parametrize("kind", ["version.created", "method.attempted"])
+def test_nothing_is_planned_once_a_model_was_made_or_tried(ws: Workspace, kind: str) -> None:
+    """As a process that was killed while it tried again leaves the request: planned once more."""
+    request = asked(ws, "retrain")
+    ws.backends.ledger.append(Entry(kind, request.id))
+    assert state.request(ws.backends, request.id).status == "planned"
+    with pytest.raises(Refused, match="before a model is made"):
+        planned(ws, request)
