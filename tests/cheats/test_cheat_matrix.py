@@ -95,7 +95,7 @@ def test_no_op_is_seen_where_weights_are_those_of_the_original(rows: list[Row]) 
 def test_each_audit_sees_the_cheat_that_is_made_for_it(rows: list[Row]) -> None:
     by = caught_by(rows)
     assert "near copies" in by["output filter"]
-    assert "U-LiRA" in by["margin fitted"]
+    assert "replay" in by["margin fitted"] and "margin fitted" in NOT_DETECTABLE
     assert {"LiRA", "margin difference", "kinship"} <= set(by["untouched model"])
     assert "kinship" in by["last layer only"]
 

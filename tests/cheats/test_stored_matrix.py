@@ -46,6 +46,11 @@ def test_what_the_page_says_of_honest_servers() -> None:
     assert (most, honest[most]["flagged"], honest[most]["asked"]) == ("depth (CKA)", 6, 56)
     assert f"{honest[most]['at_most']:.2f}" == "0.20"
     assert "6 of 56, and the bound is .20" in PAGE
+    anew = FOUND["matrix"][NEW]["depth (CKA)"]
+    assert (anew["flagged"], anew["asked"], anew["catches"]) == (5, 28, True)
+    assert "(5 of 28), where by the rule below it would catch honest retraining" in PAGE
+    others = [n for n, c in FOUND["matrix"][NEW].items() if c["catches"] and n != "depth (CKA)"]
+    assert others == [] and not any(c["catches"] for c in FOUND["matrix"][SAME].values())
 
 
 def test_what_the_page_says_of_cheats() -> None:
@@ -53,9 +58,17 @@ def test_what_the_page_says_of_cheats() -> None:
     assert all(f"| {cheat.name} |" in PAGE for cheat in CHEATS)
     assert matrix["margin fitted"]["U-LiRA"] == {
         **matrix["margin fitted"]["U-LiRA"],
-        "flagged": 14,
+        "flagged": 5,
         "asked": 14,
     }
+    assert "Of the fitted margins it flagged 5 of 14" in PAGE
+    for audit, told in (("new head", "*new head* (9 of 14)"), ("margin difference", "(11 of 14)")):
+        count = matrix["margin fitted"][audit]
+        assert f"({count['flagged']} of {count['asked']})" in told and told in PAGE
+    for world, caught in BY_WORLD.items():
+        seen = set(caught["margin fitted"]) - {"replay"}
+        assert bool(seen) is (world != "adult, no norm"), world
+        assert ("new head" in seen) <= (not world.startswith("adult")), world
     assert by["model swapped"] == ["release digest"]
     assert "seeding: kernel" in by["hidden units permuted"]
     assert "seeding: bits" not in by["hidden units permuted"]
