@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log10
 
-from rescind.core.audit import AuditPlan, AuditResult
+from rescind.core.audit import OUTCOMES, AuditPlan, AuditResult
 from rescind.drawing import number
-from rescind.picture import Lines, Table
+from rescind.picture import Lines, Table, words
 
-OUTCOMES = {
-    "removed_supported": "Removal supported",
-    "residue_found": "Residue found",
-    "no_power": "Not enough power to tell",
-}
 NULLS = {
     "no_trace": "the records left no trace",
     "nothing_removed": "nothing was done about the records",
@@ -70,7 +65,7 @@ def _row(found: AuditResult) -> tuple[str, ...]:
     ends = "none" if found.interval is None else "{:.3g} to {:.3g}".format(*found.interval)
     return (
         name,
-        f"Not run: {found.refused}" if found.refused else OUTCOMES[found.outcome],
+        f"Not run: {found.refused}" if found.refused else words(OUTCOMES[found.outcome]),
         "" if found.refused else NULLS[found.null],
         number(found.n),
         *(_number(x) for x in (found.p, found.p_corrected, found.power, found.effect)),

@@ -16,14 +16,12 @@ from rescind.backends import Backends
 from rescind.core.audit import LEVEL, AuditPlan, AuditResult, AuditVerdict, Case, Choice
 from rescind.core.canonical import build, plain
 from rescind.core.errors import (
-    BadData,
     BadParameter,
-    DamagedArtifact,
     Diverged,
     InsufficientEvidence,
     MissingExtra,
-    MissingSource,
     Refused,
+    RescindError,
     UnknownKey,
     UnknownPlugin,
     UnsupportedModel,
@@ -35,14 +33,11 @@ from rescind.core.run import Snapshot
 NOT_AGAIN = "No audit was run on this model; one was run on a model before it."
 OPEN = ("unlearned", "evidenced")  # the records can still be read
 # what the audits may meet in records, models and plug-ins; all else ends the step
-UNREADABLE = (
-    BadData,
+UNREADABLE: tuple[type[RescindError], ...] = (
+    *judging.NOT_READ,
     BadParameter,
-    DamagedArtifact,
     Diverged,
     InsufficientEvidence,
-    MissingExtra,
-    MissingSource,
     UnknownPlugin,
     UnsupportedModel,
 )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from rescind.audited_tables import NONE, WAITING, plan_table, result_table, roc_lines
-from rescind.audited_tables import OUTCOMES as OUTCOME
+from rescind.core.audit import OUTCOMES as OUTCOME
 from rescind.core.control import warning
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import SENSES, Certified, Empirical, Exact, Guarantee
@@ -315,7 +315,7 @@ def _audits(report: Report) -> list[Block]:
     found = report.audit
     if found is None:
         return [Notice(WAITING if plan else NONE), *plan]
-    verdict = Facts([("Verdict", OUTCOME[found.outcome]), ("Because", found.because)])
+    verdict = Facts([("Verdict", words(OUTCOME[found.outcome])), ("Because", found.because)])
     limits: list[Block] = [Paragraph("What these audits cannot show:"), Items(found.not_claimable)]
     curves: list[Block] = [roc_lines(r) for r in found.results if r.curves]
     return [verdict, result_table(found.results), *curves, *limits, *plan]

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rescind.audits.results import SAID
-from rescind.core.audit import AuditResult, AuditVerdict, outcome_of
+from rescind.core.audit import AuditOutcome, AuditResult, AuditVerdict, outcome_of, verdict_of
 from rescind.metrics.equivalence import holm
 
+FOUND: AuditOutcome = "residue_found"
 NEVER = (
     "No audit shows that data were removed: it shows what it would have found, with the power that"
     " stands beside it, and did not find."
@@ -17,23 +18,16 @@ NEVER = (
 
 
 def verdict(version: str, results: Sequence[AuditResult]) -> AuditVerdict:
-    """Planned audits are corrected by Holm, those of one null hypothesis together.
-
-    Any residue decides. Without one, support needs a planned audit that supports removal; audits
-    that were added later can find a residue and support nothing.
+    """Planned audits are corrected by Holm, those of one null hypothesis together; those that were
+    added are read as they are. The outcome is that of ``core.audit.verdict_of``.
     """
-    told = (*_corrected([r for r in results if not r.exploratory]), *_lowering(results))
-    residues = [r for r in told if r.outcome == "residue_found"]
-    supports = [r for r in told if r.outcome == "removed_supported" and not r.exploratory]
-    if residues:
-        outcome, named = "residue_found", residues
-    elif supports:
-        outcome, named = "removed_supported", supports
-    else:
-        outcome, named = "no_power", []
+    planned = [r for r in results if not r.exploratory]
+    told = (*_corrected(planned), *(r for r in results if r.exploratory))
+    outcome = verdict_of(told)
+    named = [r for r in told if r.outcome == outcome and not (outcome != FOUND and r.exploratory)]
     limits = dict.fromkeys(r.limits for r in told if r.limits)
-    because = _because(named, told)
-    return AuditVerdict(version, outcome, because, told, (NEVER, *limits))  # type: ignore[arg-type]
+    because = _because([] if outcome == "no_power" else named, told)
+    return AuditVerdict(version, outcome, because, told, (NEVER, *limits))
 
 
 def _corrected(planned: Sequence[AuditResult]) -> list[AuditResult]:
@@ -53,11 +47,6 @@ def _read(result: AuditResult, p: float) -> AuditResult:
     outcome = outcome_of(result.null, p < result.level, result.power, result.as_removal)
     told = result.told.replace(SAID[result.outcome], SAID[outcome], 1)
     return replace(result, p_corrected=p, outcome=outcome, told=told)
-
-
-def _lowering(results: Sequence[AuditResult]) -> list[AuditResult]:
-    """Exploratory results as they are: what they support counts for nothing."""
-    return [r for r in results if r.exploratory]
 
 
 def _because(named: Sequence[AuditResult], told: Sequence[AuditResult]) -> str:

@@ -40,6 +40,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from rescind.audits.finding import Finding
+from rescind.audits.intervals import TAILS, resampled_means
 from rescind.audits.matched import Groups
 from rescind.audits.permutation import DRAWS, Permuted, permuted
 from rescind.audits.reconstructor_network import Reconstructor
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 AUDIT = "reconstructor"
 UNIT = "cosine above matched records"
-RESAMPLES = 2_000
 
 
 Told = Literal["void", "blind", "nothing_seen", "resembles"]
@@ -196,14 +196,10 @@ def _interval(test: Permuted, seed: int) -> tuple[float, float]:
     """The wider of two, on both sides: a bootstrap over records, and the spread of the controls."""
     import torch
 
-    n = len(test.gaps)
-    generator = torch.Generator().manual_seed(seed)
-    index = torch.randint(n, (RESAMPLES, n), generator=generator)
-    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    ends = [
-        torch.quantile(means, tails).tolist()
-        for means in (test.gaps[index].mean(1), test.gap - test.null)
-    ]
+    resampled = resampled_means(test.gaps, torch.Generator().manual_seed(seed))
+    tails = torch.tensor(TAILS, dtype=torch.float64)
+    both = (resampled, test.gap - test.null)
+    ends = [torch.quantile(means, tails).tolist() for means in both]
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 

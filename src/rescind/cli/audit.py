@@ -10,15 +10,11 @@ import typer
 from rescind.cli.opening import opened
 from rescind.cli.options import HERE, AsJson, WorkspaceFolder
 from rescind.cli.output import Exit, emit, table
+from rescind.core.audit import OUTCOMES
 
 if TYPE_CHECKING:
     from rescind.core.audit import AuditPlan, AuditResult, AuditVerdict
 
-OUTCOMES = {
-    "removed_supported": "removal supported",
-    "residue_found": "residue found",
-    "no_power": "not enough power to tell",
-}
 CODES = {
     "removed_supported": Exit.FINE,
     "residue_found": Exit.VERIFICATION_FAILED,

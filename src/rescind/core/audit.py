@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,11 @@ Null = Literal["no_trace", "nothing_removed"]
 Need = Literal["retrained"]  # models retrained without the records, for the audit alone
 AuditOutcome = Literal["removed_supported", "residue_found", "no_power"]
 LEVEL = 0.05
+OUTCOMES: dict[AuditOutcome, str] = {
+    "removed_supported": "removal supported",
+    "residue_found": "residue found",
+    "no_power": "not enough power to tell",
+}
 ENOUGH = 0.8  # power below which an audit that saw nothing says nothing
 
 
@@ -153,3 +158,13 @@ def outcome_of(
     if as_removal is None:
         return "no_power"
     return "removed_supported" if rejected and as_removal else "residue_found"
+
+
+def verdict_of(results: Sequence[AuditResult]) -> AuditOutcome:
+    """Any residue decides. Without one, support needs an audit that was planned: those that were
+    added later can find a residue and support nothing.
+    """
+    if any(r.outcome == "residue_found" for r in results):
+        return "residue_found"
+    supported = any(r.outcome == "removed_supported" and not r.exploratory for r in results)
+    return "removed_supported" if supported else "no_power"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rescind.core.audit import AuditResult, outcome_of
+from rescind.core.audit import AuditResult, outcome_of, verdict_of
 from rescind.core.certificate import Statement
 from rescind.core.evidence import Measurement
 from rescind.core.version import weights_digest
@@ -124,13 +124,7 @@ def _audited(said: Statement) -> list[str]:
     wrong = [r.audit for r in said.audit.results if not _follows(r)]
     if wrong:
         return [f"the outcome of {', '.join(wrong)} does not follow from its numbers"]
-    planned = {r.outcome for r in said.audit.results if not r.exploratory}
-    follows = "no_power"
-    if any(r.outcome == "residue_found" for r in said.audit.results):
-        follows = "residue_found"
-    elif "removed_supported" in planned:
-        follows = "removed_supported"
-    told = said.audit.outcome
+    follows, told = verdict_of(said.audit.results), said.audit.outcome
     return [] if told == follows else [f"the audits say {follows}, and their verdict {told}"]
 
 
