@@ -54,7 +54,9 @@ class Matching:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.starts < 1 or not self.lr > 0 or not self.smooth >= 0:
             raise BadParameter(
-                f"{self}.", "Steps and starts must be 1 or more, lr above 0, smooth at least 0."
+                f"{self}.",
+                "Steps and starts must be 1 or more, lr above 0, smooth at least 0.",
+                "Use Matching(), or correct what lies outside.",
             )
 
 
@@ -70,7 +72,11 @@ def change(before: nn.Module, after: nn.Module) -> dict[str, Tensor]:
         raise BadData("The two modules have other weights.", do="Pass one model before and after.")
     found = {name: (new[name] - weight).detach() for name, weight in old.items()}
     if not any(bool(moved.any()) for moved in found.values()):
-        raise NoOp("No weight differs between the two models.", "There is nothing to invert.")
+        raise NoOp(
+            "No weight differs between the two models.",
+            "There is nothing to invert: nothing was removed, or one model was passed twice.",
+            "Pass the model before and the one after.",
+        )
     return found
 
 
@@ -86,7 +92,11 @@ def from_first_layer(weight: Tensor, bias: Tensor) -> Tensor:
         BadData: shapes that do not fit, or a bias that did not change.
     """
     if weight.dim() != 2 or bias.shape != weight.shape[:1]:
-        raise BadData(f"A weight {tuple(weight.shape)} has no bias {tuple(bias.shape)}.")
+        raise BadData(
+            f"A weight {tuple(weight.shape)} has no bias {tuple(bias.shape)}.",
+            "The record is read off a linear layer, one bias an output.",
+            "Pass the changes of the first nn.Linear, or use match_gradient.",
+        )
     size = bias.double().square().sum()
     if not size > 0:
         raise BadData("The bias of the layer did not change.", do="Use match_gradient.")

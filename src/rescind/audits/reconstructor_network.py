@@ -89,7 +89,11 @@ def fit(
     own = images[rows].float().cpu()
     mean, scale = own.mean(0), float((own - own.mean(0)).std(correction=0))
     if not 0.0 < scale < float("inf"):
-        raise BadData("The auditor's own records do not vary.", "There is nothing to reconstruct.")
+        raise BadData(
+            "The auditor's own records do not vary.",
+            "There is nothing to reconstruct.",
+            "Give rows of records that differ and hold finite numbers.",
+        )
     inputs = directions(differences).cpu() * differences.shape[1] ** 0.5
     settings = settings or Fitting()
     with torch.random.fork_rng(devices=[]):

@@ -258,7 +258,9 @@ def _refuse(
         )
     if recipe.task.target != "classes":
         raise BadParameter(
-            f"The task answers {recipe.task.target}.", "A margin is that of a class among others."
+            f"The task answers with {recipe.task.target}.",
+            "A margin is that of a class among others.",
+            "Use a task that answers with classes.",
         )
     if stack < 1 or draw.models % stack or not 0 <= part[0] < part[1]:
         raise BadParameter(

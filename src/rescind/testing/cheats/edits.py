@@ -90,7 +90,11 @@ def permuted(original: TrainedModel, world: World, seed: int) -> TrainedModel:
     model = copied(original)
     parts = dict(model.module.named_children())
     if HIDDEN not in parts or HEAD not in parts:
-        raise UnsupportedModel("The network has no layers named hidden and head.")
+        raise UnsupportedModel(
+            "The network has no layers named hidden and head.",
+            "Not yet: units are put in another order between these two.",
+            "Use a network of rescind.testing.cheats.networks.",
+        )
     state = model.module.state_dict()
     width = len(state[f"{HIDDEN}.weight"])
     order = torch.randperm(width, generator=torch.Generator().manual_seed(seed))

@@ -184,7 +184,11 @@ class World:
     @property
     def _codes(self) -> Codes:
         if self.codes is None:
-            raise BadData(f"The records of {self.name} are not seeded.")
+            raise BadData(
+                f"The records of {self.name} are not seeded.",
+                "This cheat is about their codes.",
+                "Make the world with codes=Codes(...).",
+            )
         return self.codes
 
     @property
