@@ -31,7 +31,8 @@ ABOVE = {
     "demo",
     "testing",
 }  # folders that are no plug-ins and stand on the workspace
-# the command line talks to the workspace; these few it may ask by itself
+# the command line talks to the workspace; these few it may ask by itself, and a user who seeds
+# records has no workspace
 CLI_MAY = {
     "benchmarks",
     "cli",
@@ -42,6 +43,7 @@ CLI_MAY = {
     "settings",
     "render",
     "progress",
+    "users_seeds",
 }
 CLI_READS = ("rescind.proofs.verifier", "rescind.proofs.signing", "rescind.data.files")
 LIGHT = {

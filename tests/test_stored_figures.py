@@ -246,6 +246,15 @@ def test_what_the_page_on_judging_says_of_requests_in_a_row() -> None:
     assert due.pop(ANEW) == set()
     assert min(due.pop("original (no-op)")) == 1
     assert len(due) == 3 and {min(each) for each in due.values()} == {2}
+    images = stored("bench_fashion")["sequence"]
+    first = {p["method"]: p["forgotten"] for p in images if p["requests"] == 1}
+    assert set(first.values()) == {120} and all(p["retraining_due"] for p in images)
+    [wide] = [
+        p
+        for p in images
+        if (p["method"], p["requests"], p["metric"]) == (ANEW, 1, "forget accuracy")
+    ]
+    assert wide["interval"][0] < -wide["margin"] < wide["value"] - wide["retrained"]
 
 
 def test_low_rank_edits_hold_less_memory_than_the_docstring_says() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rescind import rows, state
+from rescind import rows, state, stored_seeds
 from rescind.acceptance import moved, one_at_a_time
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
@@ -125,10 +125,15 @@ def left_behind(b: Backends) -> list[str]:
 
 
 def _rewrite(b: Backends, request: Request, stale: Iterable[Artifact]) -> Manifest:
-    """Write the next manifest, and the stored rows of the request's cells, without the records."""
+    """Write the next manifest, and stored rows and codes of the request's cells, without the
+    records.
+    """
     entries = state.allowed(b)
-    if any(a.kind == "rows" for a in stale):
-        kept = [e for e in entries if e.cell in request.cells]
+    kinds = {a.kind for a in stale}
+    kept = [e for e in entries if e.cell in request.cells]
+    if "seeds" in kinds:
+        stored_seeds.rewrite(b, kept, request.cells)
+    if "rows" in kinds:
         records = rows.read(b, kept)
         rows.write_cells(b, records, {e.key: e.cell for e in kept}, request.cells)
     for cell in request.cells:
@@ -146,6 +151,20 @@ def write_manifest(b: Backends, entries: tuple[ManifestEntry, ...], version: int
     copies = sum(e.multiplicity for e in entries)
     counts = dict(sorted(Counter(e.cell for e in entries).items()))
     return Manifest(name, version, digest, len(entries), copies, counts)
+
+
+def check_workspace(b: Backends) -> None:
+    """Recompute chain and projections, hash all weights that may serve, and the allow-list.
+
+    Raises:
+        LedgerInconsistent: an entry or a projection was changed.
+        DamagedArtifact: a snapshot or the allow-list is not what the ledger lists.
+    """
+    b.ledger.verify()
+    if b.ledger.get("manifest", "current") is not None:
+        check_manifest(b)
+    for part in state.parts(b):
+        state.weights(b, part)
 
 
 def check_manifest(b: Backends) -> None:
@@ -168,10 +187,10 @@ def _receipt(b: Backends, request: Request, stale: Iterable[Artifact]) -> Erasur
     """The allow-list is written anew each time; the lists that jobs had are destroyed."""
     allow_list = state.manifest(b).name
     kinds = Counter(a.kind for a in stale if a.name != allow_list)
-    rows_written = {"rows": kinds.pop("rows")} if kinds["rows"] else {}
+    written = {kind: kinds.pop(kind) for kind in ("rows", "seeds") if kinds[kind]}
     return ErasureReceipt(
         destroyed=dict(sorted((+kinds).items())),
-        rewritten={"manifest": 1, **rows_written},
+        rewritten={"manifest": 1, **written},
         left=(),
         encrypted=b.settings.encrypt,
         recipients=recipients(b, request),

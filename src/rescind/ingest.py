@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rescind import erasure, evaluate, methods_of, rows, state, trainer
+from rescind import erasure, evaluate, methods_of, rows, seeds, state, stored_seeds, trainer
+from rescind.audits.seeding.handed import Handed
 from rescind.backends import Backends
 from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Manifest, ManifestEntry, Record, Source
@@ -19,11 +20,12 @@ from rescind.data.manifest import entries_of
 from rescind.data.records import records_from
 from rescind.data.source import source_of
 from rescind.readings import check_margins
+from rescind.seeds import Seeded
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A user's data and how to read it: see ``Workspace.train``."""
+    """A user's data and how to read it, and what is seeded in it: see ``Workspace.train``."""
 
     data: object
     key: str | None = None
@@ -31,6 +33,7 @@ class Data:
     encoding: str = "utf-8"
     arguments: Mapping[str, Any] | None = None
     store: bool = False
+    seeds: tuple[Handed, ...] = ()
 
 
 def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> ModelVersion:
@@ -62,15 +65,17 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
     records = _not_forgotten(b, everything)
     entries = _placed(b, recipe, records)
     with _alone(b):
-        _check_one_run(b, recipe, source, entries, _placed(b, recipe, everything))
+        seeded = Seeded(given.seeds)
+        where = environment(recipe.task, b.settings.threads)
+        blocks = count_blocks(recipe.task)
+        wanted = Run("", recipe, "", source, where, blocks, seeds=seeded.name)
+        _check_one_run(b, wanted, entries, _placed(b, recipe, everything))
         recipe.task.check([r.row for r in records])
         trainer.check_cells(recipe, entries)
-        blocks = count_blocks(recipe.task)
         orders = methods_of.orders(recipe, blocks)
         if is_adapted(recipe.task):
             check_fits(recipe)
-        where = environment(recipe.task, b.settings.threads)
-        run = _begin(b, Run("", recipe, "", source, where, blocks), entries, records)
+        run = _begin(b, wanted, entries, records, seeded)
         if run.checkpoints:
             return state.version(b)
         training = [e for e in entries if e.cell != "test"]
@@ -117,19 +122,19 @@ def _not_forgotten(b: Backends, records: Sequence[Record]) -> tuple[Record, ...]
     return tuple(r for r in records if state.suppression_leaf(b, r.key) not in suppressed)
 
 
-def _run_id(recipe: Recipe, source: Source, entries: Sequence[ManifestEntry]) -> str:
-    """The name of a run follows from what is trained on what."""
+def _run_id(wanted: Run, entries: Sequence[ManifestEntry]) -> str:
+    """The name of a run follows from what is trained on what, and what is seeded."""
     manifest = digest(sorted([e.key, e.digest, e.cell] for e in entries))
-    fixed = plain(recipe)
-    if not recipe.margins:
+    fixed = plain(wanted.recipe)
+    if not wanted.recipe.margins:
         del fixed["margins"]  # a run that was begun before there were any keeps its name
-    return digest([fixed, plain(source), manifest])[:12]
+    seeded = [wanted.seeds] if wanted.seeds else []
+    return digest([fixed, plain(wanted.source), manifest, *seeded])[:12]
 
 
 def _check_one_run(
     b: Backends,
-    recipe: Recipe,
-    source: Source,
+    wanted: Run,
     entries: Sequence[ManifestEntry],
     everything: Sequence[ManifestEntry],
 ) -> None:
@@ -140,10 +145,10 @@ def _check_one_run(
             and records were forgotten since.
     """
     known = next(iter(b.ledger.items("run")), None)
-    if known in (None, _run_id(recipe, source, entries)) or not _has_weights(b):
+    if known in (None, _run_id(wanted, entries)) or not _has_weights(b):
         return
     one = "One workspace keeps one run, so that nothing of an older one is left behind."
-    if known == _run_id(recipe, source, everything):
+    if known == _run_id(wanted, everything):
         raise BadParameter(
             f"{len(everything) - len(entries)} records were forgotten since run {known} was"
             " trained on this data.",
@@ -152,7 +157,7 @@ def _check_one_run(
             " rest, give another folder: --workspace other-folder.",
         )
     raise BadParameter(
-        f"This workspace holds run {known}, of other data or another recipe.",
+        f"This workspace holds run {known}, of other data, another recipe or other seeds.",
         one,
         "Train in a new folder: rescind.open('other-folder') or --workspace other-folder.",
     )
@@ -163,21 +168,31 @@ def _has_weights(b: Backends) -> bool:
 
 
 def _begin(
-    b: Backends, wanted: Run, entries: tuple[ManifestEntry, ...], records: Sequence[Record]
+    b: Backends,
+    wanted: Run,
+    entries: tuple[ManifestEntry, ...],
+    records: Sequence[Record],
+    seeded: Seeded,
 ) -> Run:
     """Note the run and its manifest before anything is trained, or find the one to go on with."""
-    run_id = _run_id(wanted.recipe, wanted.source, entries)
+    run_id = _run_id(wanted, entries)
     if run_id in b.ledger.items("run"):
         return state.run_by_id(b, run_id)
+    codes = seeds.placed(b, seeded.handed, entries)
     discard_unfinished(b)
+    stored_seeds.write_cells(b, codes, codes)
     rows_written = wanted.source.kind == "stored"
     if rows_written:
         cell_of = {e.key: e.cell for e in entries}
         rows.write_cells(b, records, cell_of, set(cell_of.values()))
     listed: Manifest = erasure.write_manifest(b, entries, 1)
     run = replace(wanted, id=run_id, manifest=listed.digest)
-    writes = (Write("run", run_id, plain(run)), Write("manifest", "current", plain(listed)))
-    facts = {"records": listed.count, "copies": listed.copies}
+    writes = (
+        Write("run", run_id, plain(run)),
+        Write("manifest", "current", plain(listed)),
+        *seeded.writes(),
+    )
+    facts = {"records": listed.count, "copies": listed.copies, **seeded.facts()}
     b.ledger.append(Entry("run.started", None, facts, writes))
     return run
 
@@ -190,7 +205,11 @@ def discard_unfinished(b: Backends) -> None:
     """
     runs = b.ledger.items("run")
     if runs:
-        gone = (*(Write("run", run, None) for run in runs), Write("manifest", "current", None))
+        seeded = (
+            Write(stored_seeds.TABLE, user, None) for user in b.ledger.items(stored_seeds.TABLE)
+        )
+        listed = (Write("run", run, None) for run in runs)
+        gone = (*listed, *seeded, Write("manifest", "current", None))
         b.ledger.append(Entry("run.discarded", None, {"runs": sorted(runs)}, gone))
     b.artifacts.destroy([a.name for a in b.artifacts.list()])
     for name in b.keys.names("cell/"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rescind import rows, state
+from rescind import rows, state, stored_seeds
 from rescind.backends import Backends, connect
 from rescind.core.canonical import digest, keyed, plain
 from rescind.core.dataset import ManifestEntry
@@ -22,6 +22,7 @@ from rescind.core.run import Order, Recipe, Run, Snapshot
 from rescind.data.manifest import entries_from
 
 if TYPE_CHECKING:
+    from rescind.training.extra_term import ExtraTerms
     from rescind.training.models import TrainedModel
     from rescind.training.stages import CellData
 
@@ -159,6 +160,13 @@ def cell_reader(desk: Desk) -> Callable[[Cell], CellData]:
     return read
 
 
+def codes_on(desk: Desk, order: Order) -> ExtraTerms | None:
+    """What the codes of seeded records among those of an order add to its loss."""
+    cells = order.cells(len(order.slices) - 1)
+    listed = {cell: [e.key for e in desk.by_cell.get(str(cell), ())] for cell in cells}
+    return stored_seeds.terms(desk.b, desk.run, listed)
+
+
 @dataclass(frozen=True, slots=True)
 class CacheCell:
     """Compute and store what enters the first adapted block for all records of one cell."""
@@ -195,7 +203,8 @@ class TrainOrder:
             digests[stage] = hashlib.sha256(data).hexdigest()
 
         cells = cell_reader(desk)
-        train_order(desk.model, desk.run.recipe, self.order, cells, have, save, progress)
+        codes = codes_on(desk, self.order)
+        train_order(desk.model, desk.run.recipe, self.order, cells, have, save, progress, codes)
         return [plain(self._snapshot(desk, i, names[i], digests[i])) for i in sorted(digests)]
 
     def _snapshot(self, desk: Desk, stage: int, name: str, digest: str) -> Snapshot:

@@ -10,7 +10,7 @@ from typing import Any
 from rescind.core.canonical import plain
 from rescind.core.protocols import Progress
 from rescind.core.run import Order, Snapshot
-from rescind.jobs import Place, cell_reader, keep, open_desk, snapshot_name
+from rescind.jobs import Place, cell_reader, codes_on, keep, open_desk, snapshot_name
 from rescind.metrics.equivalence import DECIDES
 
 
@@ -41,7 +41,8 @@ class TrainReference:
 
         if not known:
             recipe = replace(desk.run.recipe, seed=self.seed)
-            train_order(desk.model, recipe, self.order, cell_reader(desk), {}, save, told)
+            cells, codes = cell_reader(desk), codes_on(desk, self.order)
+            train_order(desk.model, recipe, self.order, cells, {}, save, told, codes)
         data = desk.b.artifacts.get(name)
         snapshot = Snapshot(
             name=name,

@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rescind import rows, state
+from rescind import rows, state, stored_seeds
 from rescind.backends import Backends, connect
 from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Record
@@ -70,8 +70,11 @@ class ReplayOrder:
         order = Order(last.shard, last.order, last.slices, last.blocks)
         made: dict[int, bytes] = {}
         model = trained_model(run.recipe)
-        cells = functools.cache(fresh_cells(b, run, model))
-        train_order(model, run.recipe, order, cells, {}, made.__setitem__, progress)
+        placed = placed_again(b, run)
+        cells = functools.cache(fresh_cells(placed, model))
+        listed = {c: [r.key for r in placed.get(c, ())] for c in order.cells(last.stage)}
+        codes = stored_seeds.terms(b, run, listed)
+        train_order(model, run.recipe, order, cells, {}, made.__setitem__, progress, codes)
         for part in self.parts:
             if made.get(part.stage) != b.artifacts.get(part.name):
                 raise different(part)
@@ -82,14 +85,20 @@ class ReplayOrder:
         ]
 
 
-def fresh_cells(b: Backends, run: Run, model: TrainedModel) -> Any:
-    """Cells from raw rows, placed again by hash; what was ever forgotten is in none of them."""
-    from rescind.training.stages import cell_data
-
+def placed_again(b: Backends, run: Run) -> dict[Cell, list[Record]]:
+    """Raw rows by cell, placed again by hash; what was ever forgotten is in none of them."""
     partition, secret = run.recipe.partition, b.keys.get("partition")
     by_cell: dict[Cell, list[Record]] = {}
     for record in surviving(b, run):
         by_cell.setdefault(partition.cell(record.placement, secret), []).append(record)
+    return by_cell
+
+
+def fresh_cells(
+    by_cell: Mapping[Cell, Sequence[Record]], model: TrainedModel
+) -> Callable[[Cell], CellData]:
+    """The data of cells from raw rows."""
+    from rescind.training.stages import cell_data
 
     def read(cell: Cell) -> CellData:
         return cell_data(model, [r.row for r in by_cell.get(cell, [])])

@@ -20,9 +20,12 @@ from rescind import (
     planner,
     reporting,
     resolve,
+    seeds_asked,
     state,
     trainer,
 )
+from rescind.audits.finding import Finding
+from rescind.audits.seeding.handed import Handed
 from rescind.core.audit import AuditPlan, AuditVerdict
 from rescind.core.canonical import digest
 from rescind.core.certificate import Certificate
@@ -111,18 +114,20 @@ class Workspace:
         encoding: str = "utf-8",
         arguments: Mapping[str, Any] | None = None,
         store: bool = False,
+        seeds: Sequence[Handed] = (),
         progress: Progress = pipeline.silent,
     ) -> ModelVersion:
         """Train so that data can be deleted; called again, it goes on where it was interrupted.
 
         ``data`` is a path, ``module:function``, a ``datasets.Dataset``, or rows (with ``store``).
-        ``key`` and ``subject`` name columns; without ``key`` a record's content is its key.
+        ``key`` and ``subject`` name columns; without ``key`` a record's content is its key;
+        ``seeds`` is what users handed over.
         """
         known = recipe if isinstance(recipe, Recipe) else recipe_from(recipe)
         return ingest.train(
             self.backends,
             known,
-            ingest.Data(data, key, subject, encoding, arguments, store),
+            ingest.Data(data, key, subject, encoding, arguments, store, tuple(seeds)),
             progress,
         )
 
@@ -184,6 +189,10 @@ class Workspace:
         """
         request_id = auditing.request_of(self.backends, version)
         return pipeline.audit(self.backends, request_id, pipeline.Options(progress=progress), add)
+
+    def ask_seeds(self, secret: bytes, data: object, *, seed: int = 0) -> tuple[Finding, ...]:
+        """Whether what serves holds the codes of a user's records; ``seeding.decide`` reads it."""
+        return seeds_asked.asked(self.backends, secret, data, seed)
 
     def method_of(self, request_id: str) -> str | None:
         """The method by which a request's model was made; None before that and after the close."""
@@ -280,17 +289,8 @@ class Workspace:
         return self.backends.ledger.head()
 
     def verify(self) -> None:
-        """Recompute chain and projections, hash all weights that may serve, and the allow-list.
-
-        Raises:
-            LedgerInconsistent: an entry or a projection was changed.
-            DamagedArtifact: a snapshot or the allow-list is not what the ledger lists.
-        """
-        self.backends.ledger.verify()
-        if self.backends.ledger.get("manifest", "current") is not None:
-            erasure.check_manifest(self.backends)
-        for part in state.parts(self.backends):
-            state.weights(self.backends, part)
+        """Recompute and hash all that the ledger lists; see ``erasure.check_workspace``."""
+        erasure.check_workspace(self.backends)
 
     def state_digest(self) -> str:
         """One digest over what is served and what was forgotten, without times."""

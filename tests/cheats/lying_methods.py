@@ -91,7 +91,7 @@ class UsesAnotherSeed:
     """Trains one order as the recipe says, under another seed, and calls it retrained."""
 
     def unlearn(self, model: ModelHandle, split: Split, run: Run) -> Unlearned:
-        from rescind.replay import fresh_cells
+        from rescind.replay import fresh_cells, placed_again
         from rescind.training.encoder import StagedModel
         from rescind.training.stages import train_order
 
@@ -99,7 +99,7 @@ class UsesAnotherSeed:
         order, recipe = orders_of(run)[0], replace(run.recipe, seed=run.recipe.seed + 1)
         made: dict[int, bytes] = {}
         staged = StagedModel(recipe)
-        cells = fresh_cells(b, run, staged)
+        cells = fresh_cells(placed_again(b, run), staged)
         train_order(staged, recipe, order, cells, {}, made.__setitem__, lambda *_: None)
         return Unlearned(tuple(self._other(b, p, made) for p in honest), RETRAIN, True)
 

@@ -27,6 +27,7 @@ def test_all_verbs_are_there() -> None:
         *(f"request {verb}" for verb in ("add", "list", "show", "cancel", "reject", "lift")),
         *(f"certificate {verb}" for verb in ("show", "verify", "export", "key")),
         *(f"db {verb}" for verb in ("verify", "head", "suppressed")),
+        *(f"seeds {verb}" for verb in ("key", "make", "ask")),
     }
 
 

@@ -173,7 +173,9 @@ def test_a_run_with_a_snapshot_is_not_thrown_away(
 ) -> None:
     interrupted(empty, recipe, ROWS, 1, monkeypatch)
     before = empty.head()
-    with pytest.raises(BadParameter, match=r"of other data or another recipe.*keeps one run"):
+    with pytest.raises(
+        BadParameter, match=r"of other data, another recipe or other seeds.*keeps one run"
+    ):
         empty.train(replace(recipe, seed=5), ROWS, store=True)
     assert empty.head() == before
     empty.train(recipe, ROWS, store=True)

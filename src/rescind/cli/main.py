@@ -17,6 +17,7 @@ from rescind.cli import (
     process,
     report,
     request,
+    seeds,
     training,
 )
 from rescind.cli.failures import JSON, KNOWN, code_of, explained, tell
@@ -69,6 +70,7 @@ for _verb in (
 for _name, _noun in (
     ("request", request.app),
     ("certificate", certificate.app),
+    ("seeds", seeds.app),
     ("list", model.listing),
     ("db", database.database),
     ("key", database.keys),

@@ -17,6 +17,12 @@ from rescind.core.canonical import build
 from rescind.core.errors import BadParameter
 
 SOURCE = "source"
+Seeds = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--seeds", metavar="FILE", help="Codes of a user, of `rescind seeds make`; repeatable."
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ def train(
         str | None,
         typer.Option("--encoding", metavar="NAME", help="The encoding of the data; else utf-8."),
     ] = None,
+    seeds: Seeds = None,
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -75,7 +82,9 @@ def train(
             "Add --data PATH, or data = ... under [source] in the recipe.",
         )
     from rescind.progress import Bars
+    from rescind.users_seeds import read_codes
 
+    handed = [read_codes(path) for path in seeds or ()]
     with Bars() as progress, opened_or_new(workspace) as ws:
         version = ws.train(
             body,
@@ -84,6 +93,7 @@ def train(
             subject=source.subject,
             encoding=source.encoding,
             arguments=source.arguments,
+            seeds=handed,
             progress=progress,
         )
     line = f"Trained version {version.id} of run {version.run}; weights {version.weights}."

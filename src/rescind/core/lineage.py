@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 ArtifactKind = Literal[
-    "snapshot", "activations", "rows", "manifest", "predictions", "reference", "audit"
+    "snapshot", "activations", "rows", "manifest", "predictions", "reference", "audit", "seeds"
 ]
 
 

@@ -178,6 +178,7 @@ class Run:
     ``blocks`` is the number of transformer blocks of the base.
     ``expected`` maps the number of slices a shard has left to the test accuracy of the ensemble
     when every shard has just that many, measured once after training; plans quote it.
+    ``seeds`` is the digest of what users had seeded, empty where nothing is.
     """
 
     id: str
@@ -188,3 +189,4 @@ class Run:
     blocks: int
     checkpoints: tuple[Snapshot, ...] = ()
     expected: Mapping[str, Any] = field(default_factory=dict)
+    seeds: str = ""

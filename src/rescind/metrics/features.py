@@ -120,6 +120,15 @@ def pool(output: Any, mask: Tensor | None = None) -> Tensor:
     return exact.mean(1) if mask is None else _masked_mean(exact, mask)
 
 
+def penultimate_width(module: nn.Module) -> int:
+    """How many units "penultimate" has.
+
+    Raises:
+        BadParameter: the module has no ``nn.Linear``.
+    """
+    return int(_last_linear(module).in_features)  # type: ignore[arg-type]
+
+
 def layers_of(module: nn.Module) -> tuple[str, ...]:
     """Names for a profile from shallow to deep: up to five submodules, then "penultimate".
 

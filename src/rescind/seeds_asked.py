@@ -1,0 +1,143 @@
+"""Ask the served model for the codes of a user's records.
+
+A record's codes can be in the part of its own shard alone, so it is read there. Where that shard
+serves no more, the record is read in the first part that does, which has never held its codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rescind import state
+from rescind.audits.finding import Finding
+from rescind.audits.seeding.codes import codes_of, fingerprint
+from rescind.audits.seeding.readout import centred, draw_readout
+from rescind.audits.seeding.verdict import ask
+from rescind.backends import Backends
+from rescind.core.dataset import Record
+from rescind.core.errors import BadData, Exhausted, UnknownKey
+from rescind.core.partition import TEST
+from rescind.core.run import Snapshot
+from rescind.core.version import selection
+from rescind.jobs import Desk, cell_reader, open_desk
+from rescind.metrics.features import MASK, PENULTIMATE, listen
+from rescind.readings import AT_ONCE
+from rescind.stored_seeds import TABLE
+from rescind.trainer import place_for
+from rescind.users_seeds import Columns, records_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Batch = Mapping[str, Tensor]
+
+
+def asked(b: Backends, key: bytes, data: object, seed: int) -> tuple[Finding, ...]:
+    """The tests of the served model for the records that were seeded with a key.
+
+    Records of the test set were never trained on and are left out, before and after alike.
+
+    Args:
+        b: the workspace.
+        key: the user's; it is used here and not stored.
+        data: the user's records, as they were when the codes were made; see ``Workspace.train``.
+        seed: of the codes that the kernel test draws.
+
+    Raises:
+        UnknownKey: nothing was seeded with this key.
+        Exhausted: no part serves.
+        BadData: none of the records can have been trained on, or as ``ask``.
+        BadParameter: as ``fingerprint``.
+    """
+    run, told = state.run(b), b.ledger.get(TABLE, fingerprint(key))
+    if told is None:
+        raise UnknownKey(
+            f"Nothing was seeded in this workspace with key {fingerprint(key)[:12]}.",
+            "With another key the bits of any model match by chance, which says nothing of it.",
+            "Find the right key. If it is lost, these records cannot be asked about by codes.",
+        )
+    records = records_of(data, Columns(run.source.key, run.source.subject))
+    secret, partition = b.keys.get("partition"), run.recipe.partition
+    cell_of = {r.key: partition.cell(r.placement, secret) for r in records}
+    trained = [r for r in records if cell_of[r.key] != TEST]
+    if not trained:
+        raise BadData(
+            "None of these records was trained on.",
+            "All of them lie in the test set, by the hash of their keys.",
+            "Name the records that were seeded, with the same columns for key and subject.",
+        )
+    served = {part.shard: part for part in selection(state.parts(b))}
+    if not served:
+        raise Exhausted(
+            "No part of the model serves, so there is nothing to ask.",
+            do="Run `rescind rebuild` to train dead shards on the retain set.",
+        )
+    first = min(served)
+    shards = [s if (s := cell_of[r.key].shard) in served else first for r in trained]
+    own, public = _read(b, trained, shards, served)
+    codes = codes_of(key, [r.row for r in trained], told["bits"])
+    matrix = draw_readout(key, told["width"], told["bits"])
+    return ask(_apart(own, shards), codes, matrix, seed=seed, centred=_centred(own, public, shards))
+
+
+def _read(
+    b: Backends, records: Sequence[Record], shards: Sequence[int], served: Mapping[int, Snapshot]
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Features (n, width) of the records in the parts of their shards, and of the test set (m,
+    width) in each part.
+    """
+    import torch
+
+    from rescind.training.snapshots import from_bytes
+
+    test = [e for e in state.allowed(b) if e.cell == str(TEST)]
+    desk = open_desk(place_for(b, state.run(b), test, state.generations(b)))
+    held_out = cell_reader(desk)(TEST).activations
+    inputs = desk.model.activations([r.row for r in records])
+    found, public = dict[int, "Tensor"](), dict[int, "Tensor"]()
+    for shard in sorted(set(shards)):
+        desk.model.load(from_bytes(state.weights(b, served[shard])))
+        rows = torch.tensor([i for i, s in enumerate(shards) if s == shard])
+        seen = _features(desk, {name: t[rows] for name, t in inputs.items()})
+        found |= dict(zip(rows.tolist(), seen, strict=True))
+        public[shard] = _features(desk, held_out) if test else seen.new_zeros(0, seen.shape[1])
+    return torch.stack([found[i] for i in range(len(records))]), public
+
+
+def _features(desk: Desk, inputs: Batch) -> Tensor:
+    import torch
+
+    from rescind.training.batches import pieces
+
+    found = []
+    for piece in pieces(inputs, AT_ONCE):
+        with torch.no_grad(), listen(desk.model.module, [PENULTIMATE], piece.get(MASK)) as heard:
+            desk.model.outputs(piece)
+        found.append(heard[PENULTIMATE].float())
+    return torch.cat(found)
+
+
+def _centred(own: Tensor, public: Mapping[int, Tensor], shards: Sequence[int]) -> Tensor:
+    """For the bits: less the mean of held-out records in the same part, where there are any."""
+    import torch
+
+    def one(row: Tensor, shard: int) -> Tensor:
+        return centred(row[None], public[shard]) if len(public[shard]) else row[None]
+
+    return torch.cat([one(row, shard) for row, shard in zip(own, shards, strict=True)])
+
+
+def _apart(own: Tensor, shards: Sequence[int]) -> Tensor:
+    """For the kernel: a block of columns a shard, since features of two parts are not alike or
+    unlike, less the mean of the block's own records.
+    """
+    import torch
+
+    order, where = sorted(set(shards)), torch.tensor(shards)
+    found = own.new_zeros(len(own), len(order) * own.shape[1])
+    for place, shard in enumerate(order):
+        rows = (where == shard).nonzero().flatten()
+        columns = slice(place * own.shape[1], (place + 1) * own.shape[1])
+        found[rows, columns] = own[rows] - own[rows].mean(0)
+    return found

@@ -1,0 +1,134 @@
+"""A user's side of seeding, where no workspace is: the key, what is handed over, what was seen.
+
+The key never leaves the user. Whoever trains is handed a file of codes and a read-out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rescind.audits.finding import Finding
+from rescind.audits.seeding.codes import fingerprint, new_key
+from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
+from rescind.audits.seeding.verdict import SeedingVerdict, decide
+from rescind.core.canonical import build, plain
+from rescind.core.errors import BadData, BadParameter
+from rescind.data.records import records_from
+from rescind.data.source import source_of
+from rescind.metrics.features import penultimate_width
+from rescind.training.recipes import recipe_from
+
+if TYPE_CHECKING:
+    from rescind.core.dataset import Record
+
+__all__ = ["Columns", "Finding", "Handed", "SeedingVerdict", "decide"]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns by which whoever trains keys the records."""
+
+    key: str | None = None
+    subject: str | None = None
+
+
+def records_of(data: object, columns: Columns) -> tuple[Record, ...]:
+    """A user's records, keyed as in the training; ``data`` is as in ``Workspace.train``.
+
+    Raises:
+        BadData, BadParameter, MissingSource: as ``source_of`` and ``records_from``.
+    """
+    _, rows = source_of(data, key=columns.key, subject=columns.subject)
+    return records_from(rows, key=columns.key, subject=columns.subject)
+
+
+def make(secret: bytes, data: object, columns: Columns, recipe: Mapping[str, Any]) -> Handed:
+    """The codes of a user's records for the model of a recipe, given as plain values.
+
+    Raises:
+        BadData, BadParameter: as ``records_of`` and ``hand_over``; or the recipe cannot be.
+    """
+    from rescind.training.models import trained_model
+
+    width = penultimate_width(trained_model(recipe_from(recipe)).module)
+    return hand_over(secret, records_of(data, columns), width)
+
+
+def write_key(file: Path) -> str:
+    """Write a new key for the user alone to read; its fingerprint.
+
+    Raises:
+        BadParameter: the file exists.
+    """
+    secret = new_key()
+    try:
+        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise BadParameter(f"{file} exists already.", do="Name a new file.") from error
+    with os.fdopen(number, "w") as handle:
+        handle.write(secret.hex() + "\n")
+    return fingerprint(secret)
+
+
+def read_key(file: Path) -> bytes:
+    """A user's key.
+
+    Raises:
+        BadParameter: the file is missing, or holds none.
+    """
+    data = _bytes(file, "rescind seeds key")
+    try:
+        return bytes.fromhex(data.decode().strip())
+    except ValueError as error:
+        raise BadParameter(f"{file} holds no key.", do="It is one line of hex digits.") from error
+
+
+def write_codes(file: Path, handed: Handed) -> None:
+    """Write what is handed over."""
+    file.write_bytes(to_file(handed))
+
+
+def read_codes(file: Path) -> Handed:
+    """What a user handed over.
+
+    Raises:
+        BadParameter: the file is missing.
+        BadData: it is something else.
+    """
+    return from_file(_bytes(file, "rescind seeds make"))
+
+
+def write_seen(file: Path, version: str, found: Sequence[Finding]) -> None:
+    """Keep what was seen of a version, to compare a later one with."""
+    seen = {"version": version, "findings": plain(found)}
+    file.write_text(json.dumps(seen, indent=1) + "\n")
+
+
+def read_seen(file: Path) -> tuple[Finding, ...]:
+    """The findings that ``write_seen`` wrote.
+
+    Raises:
+        BadParameter: the file is missing.
+        BadData: it is something else.
+    """
+    data = _bytes(file, "rescind seeds ask --out")
+    try:
+        return tuple(build(Finding, one) for one in json.loads(data)["findings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadData(
+            f"{file} does not say what was seen before.",
+            "It is the file of an answer.",
+            "Name what `rescind seeds ask --out` wrote.",
+        ) from error
+
+
+def _bytes(file: Path, maker: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise BadParameter(f"There is no file {file}.", do=f"`{maker}` makes it.") from error

@@ -1,0 +1,110 @@
+"""`rescind seeds`: a key, what is handed over, and the answers before and after a request."""
+
+from __future__ import annotations
+
+import json
+import random
+import stat
+from pathlib import Path
+
+import pytest
+from running import ok, parsed, rescind
+
+from rescind.settings import Settings
+from rescind.storage.keys import KeyStore
+from rescind.workspace import open_workspace
+
+RECIPE = """
+method = "METHOD"
+orders = 1
+epochs = 120
+batch_size = 16
+
+[optimizer]
+lr = 0.01
+head_lr = 0.01
+
+[partition]
+shards = 1
+slices = 1
+test_share = 0.1
+
+[task]
+kind = "classification"
+factory = "rescind.training.zoo:mlp"
+classes = ["a", "b"]
+shape = [20]
+arguments = {inputs = 20, outputs = 2, hidden = [64]}
+
+[source]
+key = "id"
+"""
+
+
+def rows(count: int = 120) -> list[dict[str, object]]:
+    draw = random.Random(1)
+    points = [
+        [draw.gauss(3 * (i % 2), 1), *(draw.gauss(0, 1) for _ in range(19))] for i in range(count)
+    ]
+    return [{"id": f"r{i}", "array": p, "label": "ab"[i % 2]} for i, p in enumerate(points)]
+
+
+def written(path: Path, found: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return path
+
+
+@pytest.mark.parametrize(("method", "code"), [("retrain", 0), ("finetune", 3)])
+def test_a_user_marks_records_and_asks_before_and_after(
+    tmp_path: Path, method: str, code: int
+) -> None:
+    place, secret = tmp_path / "ws", tmp_path / "anna.key"
+    for name in ("workspace", "partition"):
+        KeyStore(place / "keys").put(name, name.ljust(32, "2").encode())
+    open_workspace(place, Settings(executor="inline", near_threshold=1.0))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.replace("METHOD", method))
+    data, own = (
+        written(tmp_path / "all.jsonl", rows()),
+        written(tmp_path / "own.jsonl", rows()[:24]),
+    )
+    ok("seeds", "key", secret)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    marks, at = tmp_path / "anna.seeds", ("--workspace", place)
+    ok("seeds", "make", own, "--secret", secret, "--recipe", recipe, "--out", marks)
+    assert secret.read_text().strip() not in marks.read_text()
+    ok("train", recipe, "--data", data, "--seeds", marks, *at)
+    before = tmp_path / "before.json"
+    told = parsed("seeds", "ask", own, "--secret", secret, "--out", before, *at, "--json")
+    assert told[0]["p"] < 1e-9
+    chosen = tmp_path / "keys.csv"
+    chosen.write_text("key\n" + "".join(f"r{i}\n" for i in range(24)))
+    ok("request", "add", "--from", chosen, "--near", "keep", "--yes", *at)
+    [request] = open_workspace(place).requests()
+    ok("process", request.id, "--yes", *at)
+    answer = rescind("seeds", "ask", own, "--secret", secret, "--before", before, *at)
+    assert answer.exit_code == code, answer.output
+    outcome = {0: "No evidence of codes.", 3: "Still held."}[code]
+    assert outcome in answer.stdout and "Not claimed:" in answer.stdout
+
+
+def test_what_is_missing_is_told(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    ok("seeds", "key", secret)
+    assert "exists already" in rescind("seeds", "key", secret).output
+    broken = tmp_path / "broken"
+    broken.write_text("no hex")
+    own = written(tmp_path / "own.jsonl", rows()[:3])
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "out"
+    recipe.write_text(RECIPE.replace("METHOD", "retrain"))
+    made = ("--recipe", recipe, "--out", out)
+    assert (
+        "There is no file"
+        in rescind("seeds", "make", own, "--secret", tmp_path / "no", *made).output
+    )
+    assert "holds no key" in rescind("seeds", "make", own, "--secret", broken, *made).output
+    ws = ("--workspace", tmp_path / "ws")
+    told = rescind("train", recipe, "--data", own, "--seeds", tmp_path / "none", *ws)
+    assert told.exit_code == 1 and "seeds make" in told.output
+    told = rescind("train", recipe, "--data", own, "--seeds", broken, *ws)
+    assert told.exit_code == 1 and "no file of codes" in told.output
