@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from rescind.audit_job import ReadPair
 from rescind.backends import Backends
 from rescind.core.audit import Case, Choice, Sizes
 from rescind.core.dataset import ManifestEntry
-from rescind.core.errors import DamagedArtifact, MissingSource
+from rescind.core.errors import DamagedArtifact, MissingSource, RescindError
 from rescind.core.protocols import Auditor, Progress, Withdrawer
 from rescind.core.request import Request
 from rescind.core.run import Snapshot
@@ -25,6 +26,17 @@ from rescind.trainer import place_for
 if TYPE_CHECKING:
     from torch import Tensor
 
+# what a bug in an audit that is not ours raises; what the machine does goes on upwards
+BUGS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RescindError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+log = logging.getLogger(__name__)
 AUDITS = Registry("rescind.audits", verb="audit")
 RETAINED, OUTSIDE = 4_000, 2_000  # records that are scored, at most
 
@@ -72,10 +84,31 @@ def _retrained(
     """Models for the audits that need them, with seeds that were drawn for the first of these."""
     for choice in choices:
         auditor: Auditor = AUDITS.make(choice.audit, choice.parameters)
-        if "retrained" in auditor.needs and not auditor.refuses(sizes):
+        if "retrained" in auditor.needs and not refusal(auditor, sizes):
             run = state.run(b)
             return references.retrained(b, run, request.id, progress, choice.seed).models
     return ()
+
+
+def is_ours(auditor: Auditor) -> bool:
+    """Whether it is one of this package."""
+    return type(auditor).__module__.startswith("rescind.")
+
+
+def refusal(auditor: Auditor, sizes: Sizes) -> str:
+    """Why an audit is not run, or nothing; of one that is not ours without its words."""
+    if is_ours(auditor):
+        return auditor.refuses(sizes)
+    try:
+        return "it refused" if auditor.refuses(sizes) else ""
+    except BUGS as error:
+        return bug_of(error)
+
+
+def bug_of(error: Exception) -> str:
+    """What is told of an error in an audit that is not ours: a deletion does not wait for it."""
+    log.warning("An audit failed: %s", type(error).__name__)
+    return f"{type(error).__name__} in the audit"
 
 
 def destroy_retrained(b: Backends, choices: Sequence[Choice]) -> None:

@@ -219,23 +219,26 @@ def _results(
 
 def _one(choice: Choice, case: Case, level: float, tests: int) -> AuditResult:
     """One result, or why there is none; the words of an audit that is not ours may name rows, so
-    that only its numbers are kept (rule 4).
+    that only its numbers are kept (rule 4), and a bug of it holds up no deletion.
     """
     try:
         auditor: Auditor = AUDITS.make(choice.audit, choice.parameters)
     except (UnknownPlugin, MissingExtra) as error:
         return refused(choice.audit, f"{type(error).__name__} when it was loaded", choice.seed)
-    ours = type(auditor).__module__.startswith("rescind.")
-    if why := auditor.refuses(case.sizes):
-        return refused(choice.audit, why if ours else "it refused", choice.seed)
-    started = time.process_time()
+    if why := audit_case.refusal(auditor, case.sizes):
+        return refused(choice.audit, why, choice.seed)
+    ours, started = audit_case.is_ours(auditor), time.process_time()
     try:
         result = auditor.audit(case, level=level, tests=tests, seed=choice.seed)
+        if not ours:
+            result = replace(result, told=SAID[result.outcome], limits="", unit="", refused="")
     except UNREADABLE as error:
-        why = judging.told(error) if ours else f"{type(error).__name__} in the audit"
+        why = judging.told(error) if ours else audit_case.bug_of(error)
         return refused(choice.audit, why, choice.seed)
-    if not ours:
-        result = replace(result, told=SAID[result.outcome], limits="", unit="", refused="")
+    except audit_case.BUGS as error:
+        if ours:
+            raise
+        return refused(choice.audit, audit_case.bug_of(error), choice.seed)
     return replace(result, audit=choice.audit, cpu_seconds=time.process_time() - started)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -384,27 +384,35 @@ def test_what_was_left_out_of_the_plan_is_not_claimed(ws: Workspace) -> None:
     assert [line for line in told.not_claimable if line.startswith("margins was not run: ")]
 
 
-def test_the_words_of_a_foreign_audit_stay_out_of_the_ledger(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [BadData, ValueError, ZeroDivisionError])
+@pytest.mark.parametrize("where", ["audit", "refuses"])
+def test_the_words_of_a_foreign_audit_stay_out_of_the_ledger_and_it_holds_up_nothing(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, error: type[Exception], where: str
 ) -> None:
     request = asked(ws, "retrain")
     planned(ws, request)
-    monkeypatch.setattr(audit_case.AUDITS, "make", lambda name, settings: Talkative())
+    monkeypatch.setattr(audit_case.AUDITS, "make", lambda name, settings: Talkative(error, where))
     told = statement(ws.process(request.id)).audit
-    assert told is not None and {r.refused for r in told.results} == {"BadData in the audit"}
+    assert told is not None
+    assert {r.refused for r in told.results} == {f"{error.__name__} in the audit"}
     assert "Jane Doe" not in str(list(ws.backends.ledger.entries(request.id)))
 
 
+@dataclass(frozen=True)
 class Talkative:
-    """An audit of somebody else's."""
+    """An audit of somebody else's, with a bug."""
 
+    error: type[Exception]
+    where: str
     needs: frozenset[str] = frozenset()
 
     def refuses(self, sizes: object) -> str:
+        if self.where == "refuses":
+            raise self.error("The record of Jane Doe is odd.")
         return ""
 
     def audit(self, case: Case, *, level: float, tests: int, seed: int) -> AuditResult:
-        raise BadData("The record of Jane Doe is odd.")
+        raise self.error("The record of Jane Doe is odd.")
 
 
 def test_models_retrained_for_an_audit_are_gone_after_it(
