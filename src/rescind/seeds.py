@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,9 @@ from rescind.core.errors import BadData
 from rescind.core.protocols import Write
 from rescind.stored_seeds import TABLE, Codes
 
-TOGETHER, DECOYS = 50, 10  # seeded records of a user, decoys among them; decoys at least
-SHARE = 10  # decoys are at most one in so many of the records
+# of the records that nobody seeded, for each user: declared and not fitted to how many there are,
+# so that what is forgotten decides nothing about the others (rule 8)
+DECOYS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +64,23 @@ def placed(
     found: dict[str, dict[str, dict[Key, str]]] = defaultdict(lambda: defaultdict(dict))
     for one in handed:
         own = {key: code for key, code in one.codes.items() if key in trained}
-        decoys = _decoys(b, one, len(own), sorted(trained.keys() - taken))
+        decoys = _decoys(b, one, trained.keys() - taken)
         for key, code in (own | decoys).items():
             found[trained[key]][one.fingerprint][key] = code
     return dict(found)
 
 
-def _decoys(b: Backends, one: Handed, own: int, others: Sequence[Key]) -> dict[Key, str]:
+def _decoys(b: Backends, one: Handed, others: Iterable[Key]) -> dict[Key, str]:
     """Other records with codes that nobody asks for: a single seeded record, with no other beside
-    it, becomes a constant output.
+    it, becomes a constant output. A keyed hash of the record alone draws it and its code.
     """
-    secret = b.keys.get("workspace")
-    wanted = min(max(TOGETHER - own, DECOYS), len(others) // SHARE)
-    order = sorted(others, key=lambda key: keyed(secret, "seeding decoy", one.fingerprint, key))
-    return {key: _decoy_code(secret, one, key) for key in order[:wanted]}
-
-
-def _decoy_code(secret: bytes, one: Handed, key: Key) -> str:
-    number = keyed(secret, "seeding decoy code", one.fingerprint, key)
-    return packed(unpacked(number, one.bits))
+    secret, found = b.keys.get("workspace"), dict[Key, str]()
+    for key in others:
+        drawn = keyed(secret, "seeding decoy", one.fingerprint, key)
+        if int(drawn[:16], 16) / 2**64 < DECOYS:
+            number = keyed(secret, "seeding decoy code", one.fingerprint, key)
+            found[key] = packed(unpacked(number, one.bits))
+    return found
 
 
 def _refuse(b: Backends, handed: Sequence[Handed], cell_of: Mapping[Key, str]) -> None:

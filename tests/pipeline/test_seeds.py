@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tiny_workspace import ask, new_workspace
 
-from rescind import jobs, replay, state, stored_seeds
+from rescind import jobs, replay, seeds, state, stored_seeds
 from rescind.audits.finding import Finding
 from rescind.audits.seeding import decide, new_key
 from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
@@ -198,9 +198,10 @@ def test_an_edited_model_still_holds_them(tmp_path: Path) -> None:
     assert decide(before, ws.ask_seeds(ANNA, OF[ANNA])).outcome == "still_held"
 
 
-def test_a_few_records_have_decoys_and_records_of_the_test_set_have_no_code(
-    tmp_path: Path,
+def test_others_are_decoys_and_records_of_the_test_set_have_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(seeds, "DECOYS", 0.2)
     ws = trained(tmp_path / "ws", [handed(ANNA, ROWS[:30])])
     entries = {e.key: e.cell for e in state.manifest_entries(ws.backends)}
     own = {row["id"] for row in ROWS[:30]}
@@ -208,7 +209,16 @@ def test_a_few_records_have_decoys_and_records_of_the_test_set_have_no_code(
     kept = stored(ws)
     assert tested and kept & own == own - tested
     others = sum(cell != "test" for key, cell in entries.items() if key not in own)
-    assert len(kept - own) == min(50 - len(own - tested), others // 10)
+    assert 0.05 * others < len(kept - own) < 0.4 * others
+    # whoever else is in the data decides nothing: a record is a decoy, or is not, by itself
+    listed = state.manifest_entries(ws.backends)
+    fewer = [e for i, e in enumerate(listed) if e.key in own or i % 3]
+    b, given = ws.backends, [handed(ANNA, ROWS[:30])]
+    all_codes, some = seeds.placed(b, given, listed), seeds.placed(b, given, fewer)
+    left = {e.key for e in fewer}
+    for cell, codes in all_codes.items():
+        for user, each in codes.items():
+            assert {k: v for k, v in each.items() if k in left} == some[cell][user]
     with pytest.raises(BadData, match="None of these records was trained on"):
         ws.ask_seeds(ANNA, [row for row in ROWS if row["id"] in tested])
 
