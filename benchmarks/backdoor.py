@@ -52,7 +52,7 @@ from rescind.audits.margin_difference import MarginDifference, Question, measure
 from rescind.core.canonical import digest, plain
 from rescind.data import fashion_mnist
 from rescind.metrics.equivalence import mean_interval
-from rescind.metrics.features import PENULTIMATE, collect
+from rescind.metrics.features import PENULTIMATE, listen
 from rescind.metrics.membership import margin
 from rescind.metrics.statistics import clopper_pearson
 from rescind.training.batches import batches
@@ -213,14 +213,25 @@ def margins(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return margin(torch.cat([model(part) for part in torch.split(x, 1000)]), y)
 
 
+def margins_and_features(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both from one pass, as a workspace reads them."""
+    logits, features = [], []
+    for part in torch.split(x, 1000):
+        with torch.no_grad(), listen(model, [PENULTIMATE]) as heard:
+            logits.append(model(part))
+        features.append(heard[PENULTIMATE])
+    return margin(torch.cat(logits), y), torch.cat(features)
+
+
 def question(w: World, before: nn.Module) -> Question:
     """The margins, once for a model before: the request is for the genuine records."""
     requested, excluded = (torch.zeros(len(w.images), dtype=torch.bool) for _ in range(2))
     requested[w.genuine], excluded[w.planted] = True, True
+    found, features = margins_and_features(before, w.images, w.labels)
     return prepare(
-        margins(before, w.images, w.labels),
+        found,
         w.labels,
-        collect(before, [PENULTIMATE], torch.split(w.images, 1000))[PENULTIMATE],
+        features,
         requested,
         excluded=excluded,
         holdout=Holdout(margins(before, w.test, w.kinds), w.kinds),

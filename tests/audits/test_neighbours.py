@@ -8,7 +8,7 @@ from margin_worlds import normal
 from torch import Tensor
 
 from rescind.audits import neighbours
-from rescind.audits.neighbours import centred, nearest_retained
+from rescind.audits.neighbours import _lowest, centred, nearest_retained
 from rescind.core.errors import BadData, BadParameter
 
 N, K = 60, 3
@@ -84,3 +84,12 @@ def test_a_record_is_no_neighbour_of_its_own() -> None:
 def test_no_neighbours_are_refused() -> None:
     with pytest.raises(BadParameter, match="0 neighbours"):
         nearest_retained(FEATURES, LABELS, QUERIES, RETAINED, 0)
+
+
+def test_the_lowest_are_those_of_a_stable_sort_ties_included() -> None:
+    draw = torch.Generator().manual_seed(0)
+    for high in (3, 40, 10_000):  # many ties, some, hardly any
+        values = torch.randint(high, (200, 60), generator=draw).double()
+        values[torch.rand(values.shape, generator=draw) < 0.05] = torch.inf
+        slow = values.sort(dim=1, stable=True).indices[:, :7]
+        assert torch.equal(_lowest(values, 7), slow)

@@ -86,11 +86,28 @@ def _nearest(points: Tensor, queries: Tensor, pool: Tensor, k: int) -> Tensor:
             points[queries], points[part], compute_mode="donot_use_mm_for_euclid_dist"
         )
         far[queries[:, None] == part[None]] = torch.inf
-        # what was found before comes first, so that the stable order keeps the smaller row
-        best, order = torch.cat([best, far], 1).sort(dim=1, stable=True)
-        rows = torch.cat([rows, part.expand(len(queries), -1)], 1).gather(1, order[:, :k])
-        best = best[:, :k]
+        # what was found before comes first, so that of equal ones the smaller row is kept
+        every = torch.cat([best, far], 1)
+        order = _lowest(every, min(k, every.shape[1]))
+        best = every.gather(1, order)
+        rows = torch.cat([rows, part.expand(len(queries), -1)], 1).gather(1, order)
     return rows
+
+
+def _lowest(values: Tensor, k: int) -> Tensor:
+    """Columns (q, k) of the k lowest of each row, lowest first, of equal ones the first: those of a
+    stable sort, which takes longer and is made only where equal ones lie at the edge.
+    """
+    import torch
+
+    edge, found = values.topk(k, dim=1, largest=False, sorted=False)
+    found = found.sort(dim=1).values
+    order = values.gather(1, found).sort(dim=1, stable=True).indices
+    found = found.gather(1, order)
+    tied = ((values <= edge.amax(1, keepdim=True)).sum(1) > k).nonzero().flatten()
+    if len(tied):
+        found[tied] = values[tied].sort(dim=1, stable=True).indices[:, :k]
+    return torch.as_tensor(found)
 
 
 def _checked(features: Tensor, labels: Tensor, retained: Tensor, k: int) -> Tensor:
