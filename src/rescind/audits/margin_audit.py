@@ -58,7 +58,7 @@ class MarginAudit:
         if sizes.truncated:
             return (
                 "a part was cut or trained anew by itself, which changes all records that it was"
-                " trained on; the null of that is not calibrated"
+                " trained on: beside them an honest removal looks like a third of one, or none"
             )
         if sizes.forget < FEWEST or sizes.test < 2 * FEWEST:
             return f"it needs {FEWEST} records to forget and {2 * FEWEST} held out"

@@ -1,0 +1,161 @@
+"""What pages say of seeds left by methods, of other targets and of margins is what was stored, and
+the benchmarks that stored it run at small sizes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from rescind.benchmarks.tried import editing
+from rescind.metrics.statistics import clopper_pearson
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+CONTROLS = {"original (no-op)", "retrained without the records"}
+
+
+def stored(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / "concepts" / f"{name}.md").read_text()
+
+
+Script = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    """A benchmark as a module: they are no package, and one may import another."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield importlib.import_module
+    for name in ("seeding", "seeding_methods", "seeding_targets", "margin_difference"):
+        sys.modules.pop(name, None)
+
+
+def test_no_approximate_method_removes_the_codes_and_the_page_says_so() -> None:
+    found = stored("seeding_methods")
+    rows = {row["name"]: row for row in found["rows"]}
+    assert set(rows) == {*editing("classes"), *CONTROLS} and found["refused"] == {}
+    gone = rows.pop("retrained without the records")
+    assert gone["outcomes"] == {"no_evidence_of_codes": 5}
+    assert abs(gone["bits"]["mean"] - 0.5) < 0.02 and abs(gone["kernel_z"]["mean"]) < 1
+    assert all(row["outcomes"] == {"still_held": 5} for row in rows.values())
+    text = page("seeding")
+    for name, row in rows.items():
+        told = name if name in CONTROLS else f"[{name}](../methods/{name}.md)"
+        bits = f"{row['bits']['mean']:.3f}".lstrip("0")
+        assert f"| {told} | {bits} | {row['kernel_z']['mean']:.1f} | held 5 |" in text
+
+
+def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
+    rows, text = stored("seeding_targets")["rows"], page("seeding")
+    none = {"no_evidence_of_codes", "not_testable"}
+    for row in rows:
+        bits, said = f"{row['bits']:.3f}".lstrip("0"), "held 3"
+        if set(row["outcomes"]) <= none:
+            said = "none 3"
+        else:
+            assert set(row["outcomes"]) == {"still_held"}
+        assert f"| {row['model']} | {bits} | {max(row['kernel_p']):.3g} | {said} |" in text
+    gone = {row["model"] for row in rows if set(row["outcomes"]) <= none}
+    other = "stage 1, records of slice 2"
+    assert gone == {"retrained without the records", "all data, no codes", other}
+    short = {row["model"] for row in rows if row["model"] not in gone and row["bits"] < 0.9}
+    assert short == {"before", "stage 2, records of slice 2"}  # "before" on Adult
+    assert [r["bits"] < 0.9 for r in rows if r["model"] == "before"] == [True, False]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_methods_runs_at_its_toy_size(script: Script, tmp_path: Path) -> None:
+    methods = script("seeding_methods")
+    found = methods.run(methods.images.SIZES["toy"], tmp_path)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert rows["original (no-op)"]["outcomes"] == {"still_held": 1}
+    assert rows["retrained without the records"]["outcomes"] == {"no_evidence_of_codes": 1}
+    # an edit of the head alone leaves the features, which hold the codes, as they are
+    assert rows["eu_k"]["bits"] == rows["original (no-op)"]["bits"]
+    assert methods.run(methods.images.SIZES["toy"], tmp_path) == found
+
+
+def test_weights_come_back_from_the_package_as_they_went_in(script: Script) -> None:
+    methods = script("seeding_methods")
+    model, images = methods.images.new_cnn(3), torch.randn(4, 1, 28, 28)
+    packed = methods.packaged(model)
+    assert torch.equal(packed.module(images), model(images))
+    assert torch.equal(methods.unpacked(packed)(images), model(images))
+
+
+def test_margins_meet_and_miss_what_their_page_says() -> None:
+    found, text = stored("margin_difference"), page("margins")
+    for row in found["rows"]:
+        rejected = row["rejected"]
+        hits, models = rejected["hits"], rejected["models"]
+        assert rejected["share"] == pytest.approx(hits / models, abs=1e-4)
+        assert rejected["interval"] == pytest.approx(clopper_pearson(hits, models), abs=1e-4)
+        upper = clopper_pearson(hits, models, 0.9)[1]
+        assert rejected["upper_95"] == pytest.approx(upper, abs=1e-4)
+    at = {(r["audit"], r["models_are"], r["n"]): r for r in found["rows"]}
+    assert at["margins", "kept", 20]["rejected"]["models"] == 150
+    for target in found["targets"]:
+        share = at[target["audit"], target["models_are"], target["n"]]["rejected"]
+        met = (
+            share["share"] >= target["power_wanted"]
+            if "power_wanted" in target
+            else share["upper_95"] <= target["false_positives_at_most"]
+        )
+        assert met == target["met"]
+    for (audit, kind, n), row in at.items():
+        if (told := f"| {audit} | {kind} | {n} |") in text:
+            share, (low, high) = row["rejected"]["share"], row["rejected"]["interval"]
+            assert f"{told} {share:.2f} ({low:.2f} to {high:.2f}) |" in text
+    assert text.count("\n| margins |") == 25 and text.count("\n| 8 shadows |") == 8
+    missed = [(t["models_are"], t["n"]) for t in found["targets"] if not t["met"]]
+    assert missed == [("other_seed", 20), ("same_seed", 5), ("kept", 5), ("kept", 20)]
+    [one_sided] = [t["one_sided"] for t in found["targets"][:1]]
+    assert one_sided == 0.75
+    cut = [row["extent_mean"] for row in found["rows"] if row["models_are"] == "cut"]
+    assert all(extent < 0.35 for extent in cut)
+    price = stored("backdoor")["price"]["ratios"]
+    assert all(price[name]["met"] for name in price if price[name]["goal"])
+    for name in ("retraining / margins", "backdoors with training / margins"):
+        assert f"{price[name]['seen']:.1f} times" in text
+
+
+def test_the_benchmark_of_margins_runs_at_a_tiny_size(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    margins = script("margin_difference")
+    monkeypatch.setattr(margins, "POOL", 200)
+    monkeypatch.setattr(margins, "REQUESTS", (5, 20))
+    monkeypatch.setattr(margins, "TARGETS", {("8 shadows", "other_seed", 20): 0.85})
+    sizes = margins.Sizes(700, 300, 2, 1, 2, 2, 2)
+    cells = margins.Cells(tmp_path, sizes)
+    found = margins.result(cells, "here")
+    kinds = {(row["audit"], row["models_are"]) for row in found["rows"]}
+    assert kinds == {
+        *(("margins", kind) for kind in ("kept", "other_seed", "same_seed", "cut")),
+        ("margins", "cut, records kept"),
+        *((f"{n} shadows", kind) for n in (4, 8) for kind in ("kept", "other_seed")),
+    }
+    removed = next(m for m in margins.models(sizes) if m.kind == "other_seed")
+    asked = set(margins.asked(sizes, removed, 20))
+    assert len(asked) == 20 and asked <= set(removed.gone) and max(removed.gone) < 200
+    cut = next(m for m in margins.models(sizes) if m.kind == "cut")
+    assert set(margins.asked(sizes, cut, 20)) <= set(cut.gone)
+    assert not set(margins.asked(sizes, cut, 20, removed=False)) & set(cut.gone)
+    files = sorted(tmp_path.iterdir())
+    times = [path.stat().st_mtime_ns for path in files]
+    assert margins.result(margins.Cells(tmp_path, sizes), "here") == found
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())] == times
