@@ -186,6 +186,16 @@ def test_what_cannot_be_stacked_is_refused() -> None:
         shadows(mlp(), ShadowDraw(30, 6), stack=4)
 
 
+def broken() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(35, 3))  # of 36 values
+
+
+def test_a_bug_of_the_module_is_not_taken_for_a_stack_that_cannot_be() -> None:
+    for stack in (1, 2):
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            shadows(recipe(f"{__name__}:broken"), ShadowDraw(30, 2), stack=stack)
+
+
 def test_bad_draws_are_refused() -> None:
     with pytest.raises(BadParameter, match="models is 0"):
         ShadowDraw(30, 0)

@@ -228,6 +228,8 @@ def _losses(task: Task, skeleton: nn.Module, stacked: State, batch: State, y: Te
     try:
         found: Tensor = torch.vmap(one)(stacked, batch, y)
     except RuntimeError as error:
+        # what fails for a single model too is no matter of stacks, and is raised here as it is
+        one({n: t[0] for n, t in stacked.items()}, {n: t[0] for n, t in batch.items()}, y[0])
         raise _not_stackable(str(error).splitlines()[0]) from error
     return found
 
