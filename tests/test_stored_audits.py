@@ -133,6 +133,20 @@ def test_margins_meet_and_miss_what_their_page_says() -> None:
         assert f"{price[name]['seen']:.1f} times" in text
 
 
+def test_alignment_comes_back_with_the_initialisation_alone() -> None:
+    rows, text = stored("influence_alignment")["rows"], page("margins")
+    at = {(r["way"], r["n"], r["models_are"]): r["rejected"] for r in rows}
+    assert {one["models"] for one in at.values()} == {20}
+    starts, ends = ("another seed", "same initialisation"), ("gone", "kept")
+    order = [f"{start}, records {end}" for end in ends for start in starts]
+    for way, n in {(way, n) for way, n, _ in at}:
+        hits = [str(at[way, n, kind]["hits"]) for kind in order]
+        assert f"| {way} | {n} | {' | '.join(hits)} |" in text
+    seen = {key for key, one in at.items() if one["interval"][0] > 0.05}
+    same = "same initialisation, records gone"
+    assert seen == {("all weights", 20, same), ("all weights", 100, same), ("by layer", 100, same)}
+
+
 def test_the_benchmark_of_margins_runs_at_a_tiny_size(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
