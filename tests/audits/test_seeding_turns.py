@@ -14,10 +14,11 @@ from rescind.audits.seeding.codes import codes_of
 from rescind.audits.seeding.handed import hand_over, matrix_of, packed, unpacked
 from rescind.audits.seeding.readout import draw_readout, read_bits
 from rescind.audits.seeding.term import Seeding
-from rescind.audits.seeding.training import SeededCells
+from rescind.audits.seeding.training import SeededCells, SeedingTerm
 from rescind.audits.seeding.turns import Turns, UsersInTurn
 from rescind.core.errors import BadParameter
 from rescind.data.records import records_from
+from rescind.training.extra_term import Moment
 from rescind.training.plain import WHOLE, train_whole
 from rescind.training.snapshots import to_bytes
 
@@ -37,6 +38,25 @@ def test_each_record_has_as_many_turns_whoever_it_belongs_to() -> None:
     assert [turns.turn(n) for n in range(7)] == [
         (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (0, 2), (0, 3),
     ]  # fmt: skip
+
+
+def test_a_term_is_asked_for_its_own_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for = list[tuple[int, int]]()
+
+    def loss(term: SeedingTerm, moment: Moment, heard: object) -> torch.Tensor:
+        asked_for.append((len(term.index), moment.step))
+        return torch.zeros(())
+
+    monkeypatch.setattr(SeedingTerm, "loss", loss)
+    users = [
+        replace(user, settings=replace(user.settings, every=4))
+        for user in (TABLE.cells(), other_user())
+    ]
+    turns = UsersInTurn(tuple(users)).of_stage({WHOLE: len(TABLE.rows)}, 0)
+    assert isinstance(turns, Turns)
+    for step in range(0, 24, 4):
+        turns.loss(Moment(step, torch.zeros(0), {}, torch.nn.Identity(), len), {})  # type: ignore[arg-type]
+    assert asked_for == [(12, 0), (12, 4), (20, 0), (20, 4), (20, 8), (12, 8)]
 
 
 def test_one_user_alone_is_trained_as_without_turns() -> None:

@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_workspace import ask, new_workspace
 
-from rescind import jobs, replay, seeds, state, stored_seeds
+from rescind import (
+    jobs,
+    methods_of,
+    replay,
+    seeds,
+    seeds_asked,
+    state,
+    stored_seeds,
+    trainer,
+)
 from rescind.audits.finding import Finding
 from rescind.audits.seeding import decide, new_key
 from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
@@ -21,6 +31,7 @@ from rescind.core.guarantee import Exact
 from rescind.core.partition import Partition
 from rescind.core.run import AdamW, Recipe
 from rescind.data.records import records_from
+from rescind.reference_job import TrainReference
 from rescind.testing.tiny import tiny_recipe, tiny_rows, tiny_task
 from rescind.training.modules import Classification
 from rescind.workspace import Workspace
@@ -161,6 +172,31 @@ def test_a_replay_without_the_codes_does_not_meet_the_bytes(
     monkeypatch.setattr(stored_seeds, "terms", lambda *given: None)
     with pytest.raises(NotDeterministic):
         ws.process(request.id)
+
+
+def test_models_retrained_for_comparison_learn_the_codes_that_are_left(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b, run = ws.backends, ws.run()
+    training = [e for e in state.allowed(b) if e.cell != "test"]
+    [order] = methods_of.orders(run.recipe, run.blocks)
+    place = trainer.place_for(b, run, training, state.generations(b))
+
+    def made(seed: int) -> str:
+        found = TrainReference(place, order, seed, 0).run(lambda what, done, total: None)
+        return str(found["snapshot"]["digest"])
+
+    seeded = made(7)
+    b.artifacts.destroy([a.name for a in b.artifacts.list() if a.kind == "reference"])
+    monkeypatch.setattr(stored_seeds, "terms", lambda *given: None)
+    assert made(7) != seeded
+
+
+def test_bits_are_read_less_the_mean_of_held_out_records_of_the_same_part() -> None:
+    own = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    public = {0: torch.tensor([[1.0, 0.0], [3.0, 2.0]]), 1: torch.zeros(0, 2)}
+    found = seeds_asked._centred(own, public, [0, 1])
+    assert found.tolist() == [[-1.0, 1.0], [3.0, 5.0]]
 
 
 def test_codes_change_the_bytes_and_the_name_of_the_run(ws: Workspace, tmp_path: Path) -> None:
