@@ -95,6 +95,14 @@ AsJson = Annotated[
     bool,
     typer.Option("--json", callback=_remember, is_eager=True, help="Write JSON, errors included."),
 ]
+KeyColumn = Annotated[
+    str | None,
+    typer.Option("--key", metavar="COLUMN", help="The column with the key of each record."),
+]
+SubjectColumn = Annotated[
+    str | None,
+    typer.Option("--subject", metavar="COLUMN", help="The column that says whose a record is."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before going on.")]
 RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id of the request.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")]

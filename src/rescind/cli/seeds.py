@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescind.cli.opening import opened
-from rescind.cli.options import HERE, AsJson, WorkspaceFolder
+from rescind.cli.options import HERE, AsJson, KeyColumn, SubjectColumn, WorkspaceFolder
 from rescind.cli.output import Exit, emit, table
 
 if TYPE_CHECKING:
@@ -48,14 +48,8 @@ def make(
         Path, typer.Option("--recipe", metavar="RECIPE.toml", help="What will be trained.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="What is handed over.")],
-    column: Annotated[
-        str | None,
-        typer.Option("--key", metavar="COLUMN", help="The column with the key of each record."),
-    ] = None,
-    subject: Annotated[
-        str | None,
-        typer.Option("--subject", metavar="COLUMN", help="The column that says whose a record is."),
-    ] = None,
+    column: KeyColumn = None,
+    subject: SubjectColumn = None,
     as_json: AsJson = False,
 ) -> None:
     """Compute the codes of a user's records, for whoever trains: `rescind train --seeds FILE`.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rescind.cli.opening import opened_or_new
-from rescind.cli.options import HERE, AsJson, WorkspaceFolder
+from rescind.cli.options import HERE, AsJson, KeyColumn, SubjectColumn, WorkspaceFolder
 from rescind.cli.output import emit
 from rescind.core.canonical import build
 from rescind.core.errors import BadParameter
@@ -50,14 +50,8 @@ def train(
             help="A CSV, a JSONL, a folder of label/*.txt, or a function that returns rows.",
         ),
     ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--key", metavar="COLUMN", help="The column with the key of each record."),
-    ] = None,
-    subject: Annotated[
-        str | None,
-        typer.Option("--subject", metavar="COLUMN", help="The column that says whose a record is."),
-    ] = None,
+    key: KeyColumn = None,
+    subject: SubjectColumn = None,
     encoding: Annotated[
         str | None,
         typer.Option("--encoding", metavar="NAME", help="The encoding of the data; else utf-8."),
