@@ -52,6 +52,8 @@ def test_no_approximate_method_removes_the_codes_and_the_page_says_so() -> None:
     assert gone["outcomes"] == {"no_evidence_of_codes": 5}
     assert abs(gone["bits"]["mean"] - 0.5) < 0.02 and abs(gone["kernel_z"]["mean"]) < 1
     assert all(row["outcomes"] == {"still_held": 5} for row in rows.values())
+    wrong = {name for name, row in rows.items() if row["own_accuracy"]["mean"] == 0.0}
+    assert wrong == {"random_label", "salun", "pseudo_label"}
     text = page("seeding")
     for name, row in rows.items():
         told = name if name in CONTROLS else f"[{name}](../methods/{name}.md)"

@@ -75,6 +75,7 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
         orders = methods_of.orders(recipe, blocks)
         if is_adapted(recipe.task):
             check_fits(recipe)
+        seeds.check_width(given.seeds, recipe)
         run = _begin(b, wanted, entries, records, seeded)
         if run.checkpoints:
             return state.version(b)

@@ -15,6 +15,7 @@ from rescind.core.canonical import digest, keyed, plain
 from rescind.core.dataset import Key, ManifestEntry
 from rescind.core.errors import BadData
 from rescind.core.protocols import Write
+from rescind.core.run import Recipe
 from rescind.stored_seeds import TABLE, Codes
 
 # of the records that nobody seeded, for each user: declared and not fitted to how many there are,
@@ -46,6 +47,25 @@ class Seeded:
     def _kept(self, one: Handed) -> dict[str, Any]:
         sizes = {"bits": one.bits, "width": one.width, "records": len(one.codes)}
         return {**sizes, "readout": one.readout, "settings": plain(self.settings)}
+
+
+def check_width(handed: Sequence[Handed], recipe: Recipe) -> None:
+    """Refuse read-outs for another model before anything is trained.
+
+    Raises:
+        BadData: the penultimate layer has another width.
+    """
+    from rescind.metrics.features import penultimate_width
+    from rescind.training.models import trained_model
+
+    width = penultimate_width(trained_model(recipe).module) if handed else 0
+    others = sorted({one.width for one in handed if one.width != width})
+    if others:
+        raise BadData(
+            f"Codes are handed over for {others[0]} units, and the penultimate layer has {width}.",
+            "A read-out belongs to one architecture.",
+            "Make them again with `rescind seeds make --recipe` and the recipe that is trained.",
+        )
 
 
 def placed(

@@ -262,6 +262,7 @@ def test_others_are_decoys_and_records_of_the_test_set_have_no_code(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (lambda: [hand_over(ANNA, records_from(ROWS, key="id", subject=None), 63)], "has 64"),
         (lambda: [handed(ANNA), handed(ANNA)], "seeded twice"),
         (lambda: [handed(ANNA), handed(BORIS, ROWS[:3])], "seeded twice"),
         (lambda: [handed(ANNA, [*ROWS[:3], ROWS[3] | {"id": "nobody"}])], "1 seeded records are"),

@@ -98,16 +98,14 @@ def _lowest(values: Tensor, k: int) -> Tensor:
     """Columns (q, k) of the k lowest of each row, lowest first, of equal ones the first: those of a
     stable sort, which takes longer and is made only where equal ones lie at the edge.
     """
-    import torch
-
     edge, found = values.topk(k, dim=1, largest=False, sorted=False)
     found = found.sort(dim=1).values
     order = values.gather(1, found).sort(dim=1, stable=True).indices
-    found = found.gather(1, order)
+    lowest: Tensor = found.gather(1, order)
     tied = ((values <= edge.amax(1, keepdim=True)).sum(1) > k).nonzero().flatten()
     if len(tied):
-        found[tied] = values[tied].sort(dim=1, stable=True).indices[:, :k]
-    return torch.as_tensor(found)
+        lowest[tied] = values[tied].sort(dim=1, stable=True).indices[:, :k]
+    return lowest
 
 
 def _checked(features: Tensor, labels: Tensor, retained: Tensor, k: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Several users' codes in one training: at a due step it is one user's turn.
 
 Each user holds a read-out, so their terms cannot share a pass. In turn they cost what one costs; a
-user has as many turns as batches of seeded records, so that no record is learned less than others.
+user has as many turns as batches of seeded records, so that each record is learned alike. The more
+there are, the fewer steps each has.
 """
 
 from __future__ import annotations
