@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rescind import judging, methods_of, references, state
+from rescind import judging, methods_of, references, shadow_models, state
 from rescind.audit_job import ReadPair
 from rescind.backends import Backends
-from rescind.core.audit import Case, Choice, Sizes
+from rescind.core.audit import Case, Choice, Need, Sizes
 from rescind.core.dataset import ManifestEntry
 from rescind.core.errors import DamagedArtifact, MissingSource, RescindError
 from rescind.core.protocols import Auditor, Progress, Withdrawer
@@ -21,6 +21,7 @@ from rescind.data.manifest import manifest_bytes
 from rescind.jobs import content
 from rescind.readings import sample
 from rescind.registry import Registry
+from rescind.shadow_models import ShadowDraws
 from rescind.trainer import place_for
 
 if TYPE_CHECKING:
@@ -64,30 +65,59 @@ def read_case(
     known = {s.name for s in (*state.parts(b), *state.sealed(b, request.id))}
     truncated = {s.name for s in parts} <= known or len(after) > 1
     sizes = replace(priced(b, sizes_of(b, request), 0.0), truncated=truncated)
-    models = (before, after, _retrained(b, request, choices, sizes, progress))
     retain, test = _pools(b, request)
     asked = sample(sorted(forget, key=lambda e: e.key))
-    digests = [s.digest for each in models for s in each]
-    name = f"audit/{request.id}/{what}-{content(b, [*asked, *retain, *test], digests)}"
+    seeds = _seeds(choices, sizes)
+    more = _trained(b, request, asked, retain, seeds, progress)
+    models = _Models(before, after, *more, seeds.get("shadows"))
+    name = f"audit/{request.id}/{what}-{content(b, [*asked, *retain, *test], models.digests())}"
     if b.artifacts.find(name) is None:
         _read(b, request, asked, [*retain, *test], models, name, progress)
     return _loaded(b, name, sizes)
 
 
-def _retrained(
-    b: Backends,
-    request: Request,
-    choices: Sequence[Choice],
-    sizes: Sizes,
-    progress: Progress,
-) -> tuple[Snapshot, ...]:
-    """Models for the audits that need them, with seeds that were drawn for the first of these."""
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """All that are read for a case; ``shadow_seed`` says what each shadow model had."""
+
+    before: tuple[Snapshot, ...]
+    after: tuple[Snapshot, ...]
+    retrained: tuple[Snapshot, ...]
+    shadows: tuple[Snapshot, ...]
+    shadow_seed: int | None
+
+    def digests(self) -> list[str]:
+        read = (self.before, self.after, self.retrained, self.shadows)
+        return [s.digest for each in read for s in each]
+
+
+def _seeds(choices: Sequence[Choice], sizes: Sizes) -> dict[Need, int]:
+    """What models are trained for the audits, with the seed that was drawn for the first such."""
+    found = dict[Need, int]()
     for choice in choices:
         auditor: Auditor = AUDITS.make(choice.audit, choice.parameters)
-        if "retrained" in auditor.needs and not refusal(auditor, sizes):
-            run = state.run(b)
-            return references.retrained(b, run, request.id, progress, choice.seed).models
-    return ()
+        for need in auditor.needs:
+            if not refusal(auditor, sizes):
+                found.setdefault(need, choice.seed)
+    return found
+
+
+def _trained(
+    b: Backends,
+    request: Request,
+    asked: Sequence[ManifestEntry],
+    scored: Sequence[ManifestEntry],
+    seeds: Mapping[Need, int],
+    progress: Progress,
+) -> tuple[tuple[Snapshot, ...], tuple[Snapshot, ...]]:
+    """Models retrained without the records, and shadow models; none where none is needed."""
+    retrained, shadows = tuple[Snapshot, ...](), tuple[Snapshot, ...]()
+    if "retrained" in seeds:
+        made = references.retrained(b, state.run(b), request.id, progress, seeds["retrained"])
+        retrained = made.models
+    if "shadows" in seeds:
+        shadows = shadow_models.shadows(b, request, asked, scored, seeds["shadows"], progress)
+    return retrained, shadows
 
 
 def is_ours(auditor: Auditor) -> bool:
@@ -111,11 +141,12 @@ def bug_of(error: Exception) -> str:
     return f"{type(error).__name__} in the audit"
 
 
-def destroy_retrained(b: Backends, choices: Sequence[Choice]) -> None:
+def destroy_trained(b: Backends, choices: Sequence[Choice]) -> None:
     """Models that were trained for these audits alone; what they were read for is there."""
     recipe = state.run(b).recipe
     seeds = [seed for c in choices for seed in references.seeds_of(recipe, c.seed)]
     begun = tuple(f"reference/{seed:x}/" for seed in seeds)
+    begun += tuple(shadow_models.begun(c.seed) for c in choices)
     b.artifacts.destroy([a.name for a in b.artifacts.list() if a.name.startswith(begun)])
 
 
@@ -124,7 +155,7 @@ def _read(
     request: Request,
     forget: Sequence[ManifestEntry],
     others: Sequence[ManifestEntry],
-    models: tuple[tuple[Snapshot, ...], tuple[Snapshot, ...], tuple[Snapshot, ...]],
+    models: _Models,
     name: str,
     progress: Progress,
 ) -> None:
@@ -135,8 +166,18 @@ def _read(
     list_name = f"manifest/audit-{request.id}-{content(b, forget, request.labels)}"
     b.artifacts.put(list_name, "manifest", manifest_bytes(forget), request.labels)
     labels = request.labels | frozenset(place.allow.labels[e.cell] for e in others)
-    before, after, retrained = models
-    job = ReadPair(place, list_name, before, after, name, labels, retrained)
+    draws = None if models.shadow_seed is None else ShadowDraws(models.shadow_seed)
+    job = ReadPair(
+        place=place,
+        forget=list_name,
+        before=models.before,
+        after=models.after,
+        name=name,
+        labels=labels,
+        retrained=models.retrained,
+        shadows=models.shadows,
+        draws=draws,
+    )
     try:
         for _ in b.executor.run([job], progress):
             pass

@@ -19,6 +19,7 @@ from rescind.data.manifest import entries_from
 from rescind.jobs import Desk, Place, open_desk
 from rescind.metrics.features import PENULTIMATE, listen
 from rescind.readings import AT_ONCE
+from rescind.shadow_models import ShadowDraws
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ class ReadPair:
 
     ``place`` allows the sampled retained and test records; ``forget`` is the allow-list of the
     requested ones, an artifact; what is read is kept under ``name`` with ``labels``. ``retrained``
-    models are read for the audits that need them.
+    and ``shadows`` models are read for the audits that need them; ``draws`` says what these had.
     """
 
     place: Place
@@ -42,6 +43,8 @@ class ReadPair:
     name: str
     labels: frozenset[str]
     retrained: tuple[Snapshot, ...] = ()
+    shadows: tuple[Snapshot, ...] = ()
+    draws: ShadowDraws | None = None
 
     def run(self, progress: Progress) -> None:
         """One pass of each part over each set.
@@ -67,6 +70,9 @@ class ReadPair:
             progress("models read for the audits", done, 2)
         if self.retrained:
             found |= self._retrained(desk, trained, outside, progress)
+        if self.draws is not None:
+            found["inside"] = _inside(self.draws, forget, retain, len(self.shadows))
+            found["shadows"] = self._shadows(desk, trained, progress)
         for name, batch in (("labels", trained), ("outside_labels", outside)):
             found[name] = _classes(desk, batch)
         desk.b.artifacts.put(self.name, "audit", to_bytes(found), self.labels)
@@ -86,6 +92,15 @@ class ReadPair:
             progress("retrained models read for the audits", done, len(self.retrained))
         own, others = (torch.stack(each) for each in zip(*scores, strict=True))
         return {"retrained": own, "retrained_outside": others}
+
+    def _shadows(self, desk: Desk, trained: Mapping[str, Tensor], progress: Progress) -> Tensor:
+        import torch
+
+        scores = []
+        for done, model in enumerate(self.shadows, 1):
+            scores.append(read(desk, (model,), trained, False)[0])
+            progress("shadow models read for the audits", done, len(self.shadows))
+        return torch.stack(scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +189,21 @@ def _inputs(
     row_of = {r.key: r.row for r in found}
     first = desk.model.inputs([row_of[e.key] for e in trained])
     return first, desk.model.inputs([row_of[e.key] for e in outside]) if outside else {}
+
+
+def _inside(
+    draws: ShadowDraws,
+    forget: Sequence[ManifestEntry],
+    retain: Sequence[ManifestEntry],
+    models: int,
+) -> Tensor:
+    """(models, n): which shadow model had which record."""
+    import torch
+
+    keys = [e.key for e in (*forget, *retain)]
+    some = draws.candidates(keys[: len(forget)], keys[len(forget) :])
+    rows = [[k not in some or draws.has(m, k) for k in keys] for m in range(models)]
+    return torch.tensor(rows)
 
 
 def _mask(first: int, others: int) -> Tensor:

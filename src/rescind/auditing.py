@@ -141,7 +141,7 @@ def audit(
     results = _results(b, request, chosen, parts, progress)
     left_out = [f"{name} was not run: {why}." for name, why in chosen.left_out.items()]
     _keep(b, request, verdict(version, results), left_out)
-    audit_case.destroy_retrained(b, chosen.choices)
+    audit_case.destroy_trained(b, chosen.choices)
 
 
 def explore(
@@ -166,7 +166,7 @@ def explore(
     more = [_one(c, case, LEVEL, 1) for c in choices]
     lowered = verdict(version, (*so_far, *(replace(r, exploratory=True) for r in more)))
     kept = _keep(b, request, lowered, earlier.not_claimable if earlier else ())
-    audit_case.destroy_retrained(b, choices)
+    audit_case.destroy_trained(b, choices)
     return kept
 
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 # the null hypothesis: the records left no trace, or nothing was done about them
 Null = Literal["no_trace", "nothing_removed"]
-Need = Literal["retrained"]  # models retrained without the records, for the audit alone
+# models trained for the audit alone: without the records, or with a random half of them each
+Need = Literal["retrained", "shadows"]
+MODELS = 8  # shadow models
 AuditOutcome = Literal["removed_supported", "residue_found", "no_power"]
 LEVEL = 0.05
 OUTCOMES: dict[AuditOutcome, str] = {
@@ -50,8 +52,9 @@ class Case:
     classes (0 where there are none), ``features`` (n, d) penultimate ones of the model before, and
     ``requested`` (n,) marks the forget set; the others are retained and in no cell that was cut.
     ``outside_before``, ``outside_after`` and ``outside_labels`` (m,) are of records held out of all
-    training. ``retrained`` (k, n) and ``retrained_outside`` (k, m) are of k retrained models, where
-    an audit needs them.
+    training. ``retrained`` (k, n) and ``retrained_outside`` (k, m) are of k retrained models,
+    ``shadows`` (s, n) of s shadow models, and ``inside`` (s, n) marks what these were trained on;
+    each is there where an audit needs it.
     """
 
     sizes: Sizes
@@ -65,6 +68,8 @@ class Case:
     outside_labels: Tensor
     retrained: Tensor | None = None
     retrained_outside: Tensor | None = None
+    shadows: Tensor | None = None
+    inside: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
