@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rescind import judging, methods_of, references, shadow_models, state
+from rescind import judging, methods_of, references, shadow_models, state, stored_seeds
 from rescind.audit_job import ReadPair
 from rescind.backends import Backends
 from rescind.core.audit import Case, Choice, Need, Sizes
@@ -69,7 +69,7 @@ def read_case(
     asked = sample(sorted(forget, key=lambda e: e.key))
     seeds = _seeds(choices, sizes)
     more = _trained(b, request, asked, retain, seeds, progress)
-    models = _Models(before, after, *more, seeds.get("shadows"))
+    models = _Models(before, after, *more, seeds.get("shadows"), codes="codes" in seeds)
     name = f"audit/{request.id}/{what}-{content(b, [*asked, *retain, *test], models.digests())}"
     if b.artifacts.find(name) is None:
         _read(b, request, asked, [*retain, *test], models, name, progress)
@@ -78,17 +78,20 @@ def read_case(
 
 @dataclass(frozen=True, slots=True)
 class _Models:
-    """All that are read for a case; ``shadow_seed`` says what each shadow model had."""
+    """All that are read for a case; ``shadow_seed`` says what each shadow model had, ``codes``
+    whether bits of seeded records are read.
+    """
 
     before: tuple[Snapshot, ...]
     after: tuple[Snapshot, ...]
     retrained: tuple[Snapshot, ...]
     shadows: tuple[Snapshot, ...]
     shadow_seed: int | None
+    codes: bool
 
     def digests(self) -> list[str]:
         read = (self.before, self.after, self.retrained, self.shadows)
-        return [s.digest for each in read for s in each]
+        return [s.digest for each in read for s in each] + ["codes"] * self.codes
 
 
 def _seeds(choices: Sequence[Choice], sizes: Sizes) -> dict[Need, int]:
@@ -177,6 +180,7 @@ def _read(
         retrained=models.retrained,
         shadows=models.shadows,
         draws=draws,
+        codes=models.codes,
     )
     try:
         for _ in b.executor.run([job], progress):
@@ -206,12 +210,14 @@ def sizes_of(b: Backends, request: Request) -> Sizes:
     """As the audits will have them."""
     retain, test = _pools(b, request)
     method = methods_of.make(request.method or state.run(b).recipe.method)
+    seeded = stored_seeds.codes_of_records(b, judging.forget_set(b, request)[0])
     return Sizes(
         target=state.run(b).recipe.task.target,
         forget=request.target.records - request.target.test_records,
         retain=len(retain),
         test=len(test),
         truncated=isinstance(method, Withdrawer) or len(selection(state.parts(b))) > 1,
+        seeded=sum(len(own) for own in seeded.values()),
     )
 
 

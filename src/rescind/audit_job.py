@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rescind import rows, state
+from rescind.codes_read import read_codes
 from rescind.core.dataset import ManifestEntry
 from rescind.core.protocols import Progress
 from rescind.core.run import Snapshot
@@ -34,6 +35,7 @@ class ReadPair:
     ``place`` allows the sampled retained and test records; ``forget`` is the allow-list of the
     requested ones, an artifact; what is read is kept under ``name`` with ``labels``. ``retrained``
     and ``shadows`` models are read for the audits that need them; ``draws`` says what these had.
+    With ``codes``, the bits of seeded records are read too.
     """
 
     place: Place
@@ -45,6 +47,7 @@ class ReadPair:
     retrained: tuple[Snapshot, ...] = ()
     shadows: tuple[Snapshot, ...] = ()
     draws: ShadowDraws | None = None
+    codes: bool = False
 
     def run(self, progress: Progress) -> None:
         """One pass of each part over each set.
@@ -73,6 +76,10 @@ class ReadPair:
         if self.draws is not None:
             found["inside"] = _inside(self.draws, forget, retain, len(self.shadows))
             found["shadows"] = self._shadows(desk, trained, progress)
+        if self.codes:
+            models = {"before": self.before, "after": self.after}
+            own = {name: t[: len(forget)] for name, t in trained.items()}
+            found |= read_codes(desk, forget, own, outside, models)
         for name, batch in (("labels", trained), ("outside_labels", outside)):
             found[name] = _classes(desk, batch)
         desk.b.artifacts.put(self.name, "audit", to_bytes(found), self.labels)

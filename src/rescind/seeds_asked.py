@@ -15,14 +15,13 @@ from rescind.audits.seeding.codes import codes_of, fingerprint
 from rescind.audits.seeding.readout import centred, draw_readout
 from rescind.audits.seeding.verdict import ask
 from rescind.backends import Backends
+from rescind.codes_read import penultimate
 from rescind.core.dataset import Record
 from rescind.core.errors import BadData, Exhausted, UnknownKey
 from rescind.core.partition import TEST
 from rescind.core.run import Snapshot
 from rescind.core.version import selection
-from rescind.jobs import Desk, cell_reader, open_desk
-from rescind.metrics.features import MASK, PENULTIMATE, listen
-from rescind.readings import AT_ONCE
+from rescind.jobs import cell_reader, open_desk
 from rescind.stored_seeds import TABLE
 from rescind.trainer import place_for
 from rescind.users_seeds import Columns, records_of
@@ -99,23 +98,10 @@ def _read(
     for shard in sorted(set(shards)):
         desk.model.load(from_bytes(state.weights(b, served[shard])))
         rows = torch.tensor([i for i, s in enumerate(shards) if s == shard])
-        seen = _features(desk, {name: t[rows] for name, t in inputs.items()})
+        seen = penultimate(desk, {name: t[rows] for name, t in inputs.items()})
         found |= dict(zip(rows.tolist(), seen, strict=True))
-        public[shard] = _features(desk, held_out) if test else seen.new_zeros(0, seen.shape[1])
+        public[shard] = penultimate(desk, held_out) if test else seen.new_zeros(0, seen.shape[1])
     return torch.stack([found[i] for i in range(len(records))]), public
-
-
-def _features(desk: Desk, inputs: Batch) -> Tensor:
-    import torch
-
-    from rescind.training.batches import pieces
-
-    found = []
-    for piece in pieces(inputs, AT_ONCE):
-        with torch.no_grad(), listen(desk.model.module, [PENULTIMATE], piece.get(MASK)) as heard:
-            desk.model.outputs(piece)
-        found.append(heard[PENULTIMATE].float())
-    return torch.cat(found)
 
 
 def _centred(own: Tensor, public: Mapping[int, Tensor], shards: Sequence[int]) -> Tensor:

@@ -56,6 +56,17 @@ def read_cell(b: Backends, cell: str) -> Codes:
     return {}
 
 
+def codes_of_records(b: Backends, entries: Sequence[ManifestEntry]) -> Codes:
+    """The codes that lie here of these records, by fingerprint; users without any are left out."""
+    found: dict[str, dict[Key, str]] = {}
+    for cell in sorted({e.cell for e in entries}):
+        keys = {e.key for e in entries if e.cell == cell}
+        for user, own in read_cell(b, cell).items():
+            if chosen := {key: code for key, code in own.items() if key in keys}:
+                found.setdefault(user, {}).update(chosen)
+    return found
+
+
 def terms(b: Backends, run: Run, keys: Mapping[Cell, Sequence[Key]]) -> UsersInTurn | None:
     """What training on these records adds to the loss; None where the run is not seeded.
 

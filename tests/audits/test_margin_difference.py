@@ -147,7 +147,7 @@ def test_a_finding_carries_extent_and_power() -> None:
     f = found(world(40, 7), 1.0)
     finding = f.finding(power=0.9)
     assert (finding.effect, finding.interval, finding.power) == (f.extent, f.interval, 0.9)
-    assert (finding.null, finding.n, finding.p) == ("nothing_removed", 40, f.p)
+    assert (finding.null, finding.n, finding.p) == ("nothing_removed", 40, f.p_fell)
     assert finding.outcome == "removed_supported"
 
 

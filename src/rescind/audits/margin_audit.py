@@ -111,7 +111,7 @@ class MarginAudit:
                 after = case.after - gap.expected * chosen.to(case.after)
                 simulated = self._question(case, chosen, seed)
                 test = measure(simulated, after, level=level, draws=DRAWS, seed=seed)
-                seen += test.p < level and test.drop > 0
+                seen += test.p_fell < level
         except (BadData, InsufficientEvidence):
             return None  # retained records are too few, or a class lacks matches
         return seen / SIMULATED

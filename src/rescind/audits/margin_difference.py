@@ -63,7 +63,8 @@ class Question:
 class MarginDifference:
     """How far the margins of ``n`` requested records fell beside those of ``controls`` each.
 
-    ``p`` is two-sided, ``p_fell`` one-sided: the margins fell. ``drop`` is in nats. ``extent`` is
+    ``p_fell`` is one-sided, the margins fell, and decides about a removal; ``p`` is two-sided and
+    tells a rise, which removes nothing. ``drop`` is in nats. ``extent`` is
     drop / expected, None without a holdout or where the model before tells members no better from
     the holdout than by chance; ``interval`` (95 %) is the extent's, or else the drop's.
     """
@@ -83,10 +84,11 @@ class MarginDifference:
     @property
     def told(self) -> Told:
         """See ``extent.told``."""
-        return told(self.p, self.level, self.drop, self.extent, self.interval)
+        p = self.p_fell if self.drop > 0 else self.p
+        return told(p, self.level, self.drop, self.extent, self.interval)
 
     def finding(self, power: float | None = None) -> Finding:
-        """The finding, whose p does not reject where margins rose: nothing is removed by that.
+        """The finding, by the one-sided p: an overshoot lies on the same side, and a rise is none.
 
         ``effect`` is the extent; without one the drop, and the unit says so.
         """
@@ -94,7 +96,7 @@ class MarginDifference:
             audit="margin_difference",
             null="nothing_removed",
             n=self.n,
-            p=self.p if self.drop > 0 else max(self.p, self.p_fell),
+            p=self.p_fell,
             effect=self.drop if self.extent is None else self.extent,
             interval=self.interval,
             unit="nats of margin" if self.extent is None else "share of what retraining changes",

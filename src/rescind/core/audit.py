@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 # the null hypothesis: the records left no trace, or nothing was done about them
 Null = Literal["no_trace", "nothing_removed"]
-# models trained for the audit alone: without the records, or with a random half of them each
-Need = Literal["retrained", "shadows"]
+# models trained for the audit alone: without the records, or with a random half of them each; or
+# the codes that users handed over
+Need = Literal["retrained", "shadows", "codes"]
 MODELS = 8  # shadow models
 AuditOutcome = Literal["removed_supported", "residue_found", "no_power"]
 LEVEL = 0.05
@@ -32,7 +33,7 @@ class Sizes:
 
     ``truncated`` says that parts of a model of several were cut, or trained anew by themselves.
     ``retraining_seconds`` of one core is what one retraining should take, None where the model is
-    trained in several parts.
+    trained in several parts. ``seeded`` records of those to forget have a user's codes.
     """
 
     target: Target
@@ -41,6 +42,7 @@ class Sizes:
     test: int
     truncated: bool
     retraining_seconds: float | None = None
+    seeded: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +56,8 @@ class Case:
     ``outside_before``, ``outside_after`` and ``outside_labels`` (m,) are of records held out of all
     training. ``retrained`` (k, n) and ``retrained_outside`` (k, m) are of k retrained models,
     ``shadows`` (s, n) of s shadow models, and ``inside`` (s, n) marks what these were trained on;
-    each is there where an audit needs it.
+    ``codes`` (t,) are all bits of the codes of requested records, ``codes_before`` and
+    ``codes_after`` those that the models show. Each is there where an audit needs it.
     """
 
     sizes: Sizes
@@ -70,6 +73,9 @@ class Case:
     retrained_outside: Tensor | None = None
     shadows: Tensor | None = None
     inside: Tensor | None = None
+    codes: Tensor | None = None
+    codes_before: Tensor | None = None
+    codes_after: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

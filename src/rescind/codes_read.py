@@ -1,0 +1,103 @@
+"""The bits that models show for seeded records, read with the codes that lie in the workspace.
+
+A record's codes can be in the part of its own shard alone, so it is read there; where that shard
+serves no more, in the first part that does, as ``seeds_asked`` has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rescind import state, stored_seeds
+from rescind.audits.seeding.handed import matrix_of, unpacked
+from rescind.audits.seeding.readout import centred, read_bits
+from rescind.core.dataset import ManifestEntry
+from rescind.core.partition import Cell
+from rescind.core.run import Snapshot
+from rescind.jobs import Desk
+from rescind.metrics.features import MASK, PENULTIMATE, listen
+from rescind.readings import AT_ONCE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Batch = Mapping[str, Tensor]
+
+
+def read_codes(
+    desk: Desk,
+    entries: Sequence[ManifestEntry],
+    inputs: Batch,
+    outside: Batch,
+    models: Mapping[str, Sequence[Snapshot]],
+) -> dict[str, Tensor]:
+    """Codes (t,) of all seeded records among the entries, and for each of ``models`` the bits (t,)
+    that it shows, bool, under the name "codes_" and the model's.
+
+    Args:
+        desk: an open place.
+        entries: requested records.
+        inputs: their tensors, in the same order.
+        outside: of held-out records, perhaps none; their mean is taken off.
+        models: parts by name.
+    """
+    import torch
+
+    held = sorted(stored_seeds.codes_of_records(desk.b, entries).items())
+    tables = {user: desk.b.ledger.get(stored_seeds.TABLE, user) for user, _ in held}
+    rows = [[i for i, e in enumerate(entries) if e.key in own] for _, own in held]
+    codes = [
+        torch.tensor(unpacked(own[entries[i].key], tables[user]["bits"]))
+        for (user, own), index in zip(held, rows, strict=True)
+        for i in index
+    ]
+    found = {"codes": torch.cat(codes).bool()}
+    for name, parts in models.items():
+        shown = features_of(desk, entries, inputs, outside, parts)
+        bits = []
+        for (user, _), index in zip(held, rows, strict=True):
+            table = tables[user]
+            matrix = matrix_of(table["readout"], table["bits"], table["width"])
+            bits.append(read_bits(shown[index], matrix).flatten())
+        found[f"codes_{name}"] = torch.cat(bits)
+    return found
+
+
+def features_of(
+    desk: Desk,
+    entries: Sequence[ManifestEntry],
+    inputs: Batch,
+    outside: Batch,
+    parts: Sequence[Snapshot],
+) -> Tensor:
+    """Features (n, width) of the entries, each in its own part, less the mean of held-out ones."""
+    import torch
+
+    from rescind.training.snapshots import from_bytes
+
+    served = {part.shard: part for part in parts}
+    shards = [s if (s := Cell.parse(e.cell).shard) in served else min(served) for e in entries]
+    found: dict[int, Tensor] = {}
+    for shard in sorted(set(shards)):
+        desk.model.load(from_bytes(state.weights(desk.b, served[shard])))
+        rows = [i for i, s in enumerate(shards) if s == shard]
+        own = penultimate(desk, {name: t[rows] for name, t in inputs.items()})
+        if outside:
+            own = centred(own, penultimate(desk, outside))
+        found |= dict(zip(rows, own, strict=True))
+    return torch.stack([found[i] for i in range(len(entries))])
+
+
+def penultimate(desk: Desk, batch: Batch) -> Tensor:
+    """Penultimate features (n, width) in the model as it is loaded."""
+    import torch
+
+    from rescind.training.batches import pieces
+
+    found = []
+    for piece in pieces(batch, AT_ONCE):
+        with torch.no_grad(), listen(desk.model.module, [PENULTIMATE], piece.get(MASK)) as heard:
+            desk.model.outputs(piece)
+        found.append(heard[PENULTIMATE].float())
+    return torch.cat(found)

@@ -1,0 +1,77 @@
+"""The plug-in of seeded records: what is still shown, what is gone, and what says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rescind.audits.seeding_audit import GONE, HELD, PUSHED, UNSEEN, SeedingAudit
+from rescind.core.audit import AuditResult, Case, Sizes
+from rescind.core.errors import InsufficientEvidence
+
+BITS = 320
+NO_SCORES = torch.zeros(0)
+SIZES = Sizes("classes", 10, 50, 10, truncated=True, seeded=10)
+EMPTY = Case(
+    sizes=SIZES,
+    before=NO_SCORES,
+    after=NO_SCORES,
+    labels=NO_SCORES,
+    features=NO_SCORES,
+    requested=NO_SCORES,
+    outside_before=NO_SCORES,
+    outside_after=NO_SCORES,
+    outside_labels=NO_SCORES,
+)
+
+
+def case(before: float, after: float, seed: int = 0, total: int = BITS) -> Case:
+    """Codes of which these shares of the bits match in the two models."""
+    draw = torch.Generator().manual_seed(seed)
+    codes = torch.rand(total, generator=draw) < 0.5
+    shown = [codes ^ (torch.rand(total, generator=draw) >= share) for share in (before, after)]
+    return replace(EMPTY, codes=codes, codes_before=shown[0], codes_after=shown[1])
+
+
+def asked_of(found: Case, tests: int = 1) -> AuditResult:
+    return SeedingAudit().audit(found, level=0.05, tests=tests, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "word"),
+    [
+        (0.95, 0.95, "residue_found", HELD),
+        (0.95, 0.50, "removed_supported", GONE),
+        (0.95, 0.20, "residue_found", PUSHED),
+        (0.50, 0.50, "no_power", UNSEEN),
+        (0.50, 0.95, "residue_found", HELD),
+    ],
+)
+def test_each_pair_of_models_has_its_outcome(
+    before: float, after: float, outcome: str, word: str
+) -> None:
+    found = asked_of(case(before, after, seed=2))
+    assert found.outcome == outcome and word in found.told
+
+
+def test_a_model_without_the_codes_is_flagged_no_more_than_the_level_says() -> None:
+    flagged = sum((asked_of(case(0.9, 0.5, seed=s)).p or 0.0) < 0.05 for s in range(400))
+    assert flagged <= 36  # 20 expected at most: the exact 99.9 % range
+
+
+def test_the_power_is_that_against_codes_held_as_before() -> None:
+    weak, strong = (asked_of(case(share, 0.5, seed=2)).power for share in (0.58, 0.95))
+    assert weak is not None and strong is not None
+    assert weak < 0.9 < strong
+    among = asked_of(case(0.58, 0.5, seed=2), tests=20).power
+    assert among is not None and among < weak
+
+
+def test_records_without_codes_are_refused_and_models_of_several_parts_are_not() -> None:
+    audit = SeedingAudit()
+    assert audit.refuses(SIZES) == ""
+    assert "seeded" in audit.refuses(Sizes("classes", 10, 50, 10, truncated=False))
+    with pytest.raises(InsufficientEvidence):
+        asked_of(EMPTY)
