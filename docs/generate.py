@@ -301,6 +301,7 @@ SHORT = {
 BENCHES = ("fashion", "news", "adult", "hours", "language")
 NOT_TRIED = {
     "auto": "It is no single edit: what it would try stands in the tables of other methods.",
+    "zk_apex": "Its own benchmark is told in [mask proofs](../concepts/mask-proof.md).",
     "certified_removal": (
         "Benchmarks train no linear models and leave it out. The conformance suite tries its bound:"
         " releases of two worlds refute a claim that is too small."

@@ -1,0 +1,94 @@
+"""Where each number stands: rows of each tree, their order, and how many of each there are.
+
+A row has one number of each block of a stack, side by side, and random numbers after them. Trees:
+
+    weights    w, a row for each place in a block
+    gradients  G, for each place a row for each sketch
+    post       w', a row for each place
+    aux        for each place: low bytes of w and of D, bytes of the residual, and lambda, which is
+               free where the equation need not hold; then <G_k, D>, how often each byte is looked
+               up, the floor's sum, and the bytes of its slack
+    helpers    1 / (X - v) for each byte v that is looked up, in the order of ``looked_up``; last
+               the masks of the three polynomials that are sent
+
+and in each tree all rows of the first stack, then those of the second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rescind.proofs.mask_proof.statement import Statement
+
+BYTES = 256
+SLACK = 6  # bytes of the floor's slack
+TREES = ("weights", "gradients", "post", "aux", "helpers")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Counts that follow from a statement."""
+
+    block: int
+    sketches: int
+    residual_bits: int
+    degree: int
+    stacks: int
+
+    @property
+    def residual_bytes(self) -> int:
+        """Rows of the residual."""
+        return -(-self.residual_bits // 8)
+
+    @property
+    def partial(self) -> int:
+        """Bits of its highest byte where that is not a whole one, else 0."""
+        return self.residual_bits % 8
+
+    @property
+    def aux_place(self) -> int:
+        """Rows of aux for one place in a block."""
+        return 3 + self.residual_bytes
+
+    @property
+    def aux_rest(self) -> int:
+        """Rows of aux after all places."""
+        return self.sketches + BYTES + 1 + SLACK
+
+    @property
+    def looked_place(self) -> int:
+        """Bytes that are looked up for one place."""
+        return 4 + self.residual_bytes + (self.partial > 0) + self.sketches
+
+    def rows_of_stack(self, tree: str) -> int:
+        """Rows of one stack in a tree, without the masks of polynomials."""
+        helpers = self.degree * (self.block * self.looked_place + SLACK)
+        each = {
+            "weights": self.block,
+            "gradients": self.block * self.sketches,
+            "post": self.block,
+            "aux": self.block * self.aux_place + self.aux_rest,
+            "helpers": helpers,
+        }
+        return each[tree]
+
+    def rows(self, tree: str) -> int:
+        """Rows of a tree."""
+        masks = 3 * self.degree if tree == "helpers" else 0
+        return self.stacks * self.rows_of_stack(tree) + masks
+
+    @property
+    def constraints(self) -> int:
+        """Numbers that the constraints of one stack are combined with."""
+        return self.block * (3 + self.looked_place) + self.sketches + 2 + SLACK
+
+
+def layout_of(statement: Statement) -> Layout:
+    """The layout of a statement."""
+    return Layout(
+        statement.block,
+        statement.sketches,
+        statement.residual_bits,
+        statement.degree,
+        statement.stacks,
+    )

@@ -1,0 +1,180 @@
+"""The equations of a stack as one polynomial: all of them, times random numbers, summed.
+
+The functions work on values of rows at any places: the prover's at twice as many as a row has
+numbers, the verifier's at the opened columns. In each lane, for each place i of its block:
+
+    m_i w'_i = 0,  (f_i - m_i) D_i = 0,  D = w' - w,
+    dN D_i + sum_k G_ki s_k - c g_i - e_i - f_i lambda_i = 0,  s_k = sum_i G_ki D_i,
+
+with m the mask, f what the equation need not hold for (masked, untouched or excepted), and e the
+residual from its bytes. Every byte v has a helper h with h (X - v) = 1 (LogUp, U. Haböck, eprint
+2022/1530, in each lane by itself): the sum of h is that over the 256 bytes t of n_t / (X - t). Last
+y = sum_i c g_i D_i - slack, whose sum over a tensor is its floor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rescind.proofs.mask_proof.field import (
+    GENERATOR,
+    Array,
+    P,
+    add,
+    element,
+    ext_inverse,
+    ext_mul,
+    mul,
+    sub,
+)
+from rescind.proofs.mask_proof.layout import BYTES, SLACK, Layout
+from rescind.proofs.mask_proof.transform import add_combination, add_products, multiply
+
+OFFSET = 2**15  # what makes w and D two bytes without a sign
+BYTE_OFFSET = 128  # the same for G
+_BYTE = np.uint64(pow(BYTES, -1, P))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaceRows:
+    """Values (r, m) of the rows of one place; single rows are (m,)."""
+
+    weights: Array
+    gradients: Array
+    post: Array
+    aux: Array
+    helpers: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PublicRows:
+    """Values (m,) at one place of mask, freedom and c g."""
+
+    mask: Array
+    free: Array
+    pull: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Challenge:
+    """X (d,), and the numbers (constraints, d) of a stack in the order of use."""
+
+    point: Array
+    factors: Array
+
+
+def looked_up(layout: Layout, rows: PlaceRows) -> Array:
+    """The bytes (j, m) that are looked up for one place, as the rows give them."""
+    change = sub(rows.post, rows.weights)
+    low_w, low_d, bytes_ = rows.aux[0], rows.aux[1], rows.aux[2 : 2 + layout.residual_bytes]
+    found = [low_w, _high(rows.weights, low_w), low_d, _high(change, low_d), *bytes_]
+    if layout.partial:
+        found.append(mul(bytes_[-1], np.uint64(2 ** (8 - layout.partial))))
+    return np.stack([*found, *add(rows.gradients, np.uint64(BYTE_OFFSET))])
+
+
+def _high(value: Array, low: Array) -> Array:
+    """(value + 2^15 - low) / 256."""
+    return mul(sub(add(value, np.uint64(OFFSET)), low), _BYTE)
+
+
+def add_place(
+    total: Array,
+    layout: Layout,
+    i: int,
+    rows: PlaceRows,
+    public: PublicRows,
+    damping: Array,
+    seen: Array,
+    challenge: Challenge,
+) -> None:
+    """Add to total (d, m) the equations of place i; ``seen`` (n, m) are the s_k."""
+    factors, change = challenge.factors, sub(rows.post, rows.weights)
+    own = factors[i * (3 + layout.looked_place) :][: 3 + layout.looked_place]
+    rest = factors[layout.block * (3 + layout.looked_place) :]
+    zero = multiply(public.mask, rows.post)
+    same = multiply(sub(public.free, public.mask), change)
+    kkt = multiply(damping, change)
+    add_products(kkt, rows.gradients, seen)
+    kkt = sub(add(kkt, element(2 ** (layout.residual_bits - 1))), public.pull)
+    kkt = sub(kkt, _from_bytes(rows.aux[2 : 2 + layout.residual_bytes]))
+    kkt = sub(kkt, multiply(public.free, rows.aux[2 + layout.residual_bytes]))
+    pulled = multiply(public.pull, change)
+    add_combination(
+        total, np.stack([zero, same, kkt, pulled]), np.stack([*own[:3], rest[layout.sketches + 1]])
+    )
+    drawn = np.zeros_like(total)
+    add_combination(drawn, rows.gradients, rest[: layout.sketches])
+    for c in range(layout.degree):
+        total[c] = sub(total[c], multiply(drawn[c], change))
+    _add_lookups(
+        total, looked_up(layout, rows), rows.helpers, own[3:], challenge, rest[layout.sketches]
+    )
+
+
+def add_rest(
+    total: Array, layout: Layout, aux: Array, helpers: Array, challenge: Challenge
+) -> None:
+    """Add to total (d, m) what a stack has after its places: ``aux`` (r, m), ``helpers`` (r, m)."""
+    rest = challenge.factors[layout.block * (3 + layout.looked_place) :]
+    n = layout.sketches
+    seen, counts, summed, slack = np.split(aux, [n, n + BYTES, n + BYTES + 1])
+    add_combination(total, seen, rest[:n])
+    table = ext_mul(helper_table(challenge.point), rest[n][:, None])
+    add_combination(total, counts, sub(np.zeros_like(table), table).T)
+    floor = np.stack([add(summed[0], _from_bytes(slack))])
+    add_combination(total, floor, sub(np.zeros_like(rest[n + 1]), rest[n + 1])[None])
+    _add_lookups(total, slack, helpers, rest[n + 2 :][:SLACK], challenge, rest[n])
+
+
+def _add_lookups(
+    total: Array, looked: Array, helpers: Array, own: Array, challenge: Challenge, sum_: Array
+) -> None:
+    """Add to total sum over j of own[j] (h_j (X - v_j) - 1) + sum_ h_j, in the extension."""
+    d = len(total)
+    helpers = helpers.reshape(len(looked), d, -1)
+    held = multiplied(ext_mul(own.T, challenge.point[:, None]).T)
+    held = add(held, multiplied(sum_[None]))
+    add_combination(
+        total, helpers.reshape(len(looked) * d, -1), held.transpose(0, 2, 1).reshape(-1, d)
+    )
+    products = multiply(helpers, np.repeat(looked[:, None], d, 1)).reshape(len(looked) * d, -1)
+    away = multiplied(own)
+    add_combination(
+        total, products, sub(np.zeros_like(away), away).transpose(0, 2, 1).reshape(-1, d)
+    )
+    for c in range(d):
+        one = sum(int(x) for x in own[:, c]) % P
+        total[c] = sub(total[c], np.uint64(one))
+
+
+def multiplied(factors: Array) -> Array:
+    """(j, d, d): the matrix of the product with each element (j, d) of the extension."""
+    count, d = factors.shape
+    found = np.zeros((count, d, d), dtype=np.uint64)
+    for c in range(d):
+        for e in range(d):
+            part = factors[:, (c - e) % d]
+            found[:, c, e] = part if c >= e else mul(part, np.uint64(GENERATOR))
+    return found
+
+
+def helper_table(point: Array) -> Array:
+    """1 / (X - t) for each byte t, (d, 256).
+
+    Raises:
+        ZeroDivisionError: X is a byte, which no honest challenge ever is.
+    """
+    first, *others = (int(x) for x in point)
+    found = [ext_inverse(((first - t) % P, *others)) for t in range(BYTES)]
+    return np.array(found, dtype=np.uint64).T
+
+
+def _from_bytes(rows: Array) -> Array:
+    """The sum of 256^l rows[l]."""
+    total: Array = rows[0]
+    for place, row in enumerate(rows[1:], 1):
+        total = add(total, mul(row, np.uint64(BYTES**place)))
+    return total

@@ -1,0 +1,160 @@
+"""The field, the transforms and the sums against whole numbers, with numba and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from rescind.proofs.mask_proof import transform
+from rescind.proofs.mask_proof.field import (
+    Array,
+    P,
+    add,
+    ext_inverse,
+    ext_mul,
+    ext_product,
+    mul,
+    powers,
+    root_of_unity,
+    signed,
+    sub,
+)
+from rescind.proofs.mask_proof.relation import multiplied
+from rescind.proofs.mask_proof.transcript import Stream, Transcript, even_elements
+
+EDGES = [0, 1, 2, 2**32 - 1, 2**32, 2**32 + 1, P - 2**32, P - 2, P - 1]
+
+
+def drawn(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).integers(0, P, size=shape, dtype=np.uint64)
+
+
+@pytest.fixture(params=["numba", "numpy"])
+def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    assert transform.kernels is not None, "numba is part of the development environment"
+    if request.param == "numpy":
+        monkeypatch.setattr(transform, "kernels", None)
+    yield request.param
+
+
+def test_sums_and_products_are_those_of_whole_numbers(loops: str) -> None:
+    a = np.concatenate([np.repeat(np.array(EDGES, dtype=np.uint64), len(EDGES)), drawn(500)])
+    b = np.concatenate([np.tile(np.array(EDGES, dtype=np.uint64), len(EDGES)), drawn(500, seed=1)])
+    pairs = list(zip(a.tolist(), b.tolist(), strict=True))
+    assert add(a, b).tolist() == [(x + y) % P for x, y in pairs]
+    assert sub(a, b).tolist() == [(x - y) % P for x, y in pairs]
+    assert mul(a, b).tolist() == [x * y % P for x, y in pairs]
+    assert transform.multiply(a, b).tolist() == [x * y % P for x, y in pairs]
+
+
+def test_7_generates_the_group_and_the_extensions_are_fields() -> None:
+    for factor in (2, 3, 5, 17, 257, 65537):
+        assert (P - 1) % factor == 0 and pow(7, (P - 1) // factor, P) != 1
+    assert pow(root_of_unity(64), 64, P) == 1 != pow(root_of_unity(64), 32, P)
+    assert pow(root_of_unity(64), 2, P) == root_of_unity(32)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_the_extension_multiplies_modulo_its_polynomial(d: int) -> None:
+    a, b = drawn(d, 5), drawn(d, 5, seed=3)
+    product = ext_mul(a, b)
+    for j in range(5):
+        one, other = tuple(a[:, j].tolist()), tuple(b[:, j].tolist())
+        full = [0] * (2 * d - 1)
+        for i, x in enumerate(one):
+            for k, y in enumerate(other):
+                full[i + k] += x * y
+        wanted = tuple(
+            (full[i] + (7 * full[i + d] if i + d < len(full) else 0)) % P for i in range(d)
+        )
+        assert tuple(product[:, j].tolist()) == ext_product(one, other) == wanted
+        assert ext_product(one, ext_inverse(one)) == (1,) + (0,) * (d - 1)
+        matrix = multiplied(a[:, j][None])[0].tolist()
+        assert (
+            tuple(sum(m * y for m, y in zip(r, other, strict=True)) % P for r in matrix) == wanted
+        )
+    with pytest.raises(ZeroDivisionError):
+        ext_inverse((0,) * d)
+
+
+@pytest.mark.parametrize("shift", [1, 7])
+@pytest.mark.parametrize("size", [16, 64])
+def test_values_are_those_of_the_polynomial(loops: str, size: int, shift: int) -> None:
+    rows = drawn(3, 16)
+    root = root_of_unity(size)
+    wanted = [
+        [
+            sum(c * pow(shift * pow(root, j, P), i, P) for i, c in enumerate(row)) % P
+            for j in range(size)
+        ]
+        for row in rows.tolist()
+    ]
+    assert transform.values_of(rows, size, shift).tolist() == wanted
+    back = transform.coefficients_of(transform.values_of(rows, 16, shift), shift)
+    assert (back == rows).all()
+
+
+def test_a_code_word_goes_through_the_row_and_is_of_its_degree(loops: str) -> None:
+    rows = drawn(40, 32)
+    words = transform.code_words(rows)
+    found = transform.coefficients_of(words, 7)
+    assert not found[:, 32:].any()
+    assert (transform.values_of(found[:, :32], 32) == rows).all()
+    assert (transform.code_words(rows, 64) == words[:, ::2]).all()
+
+
+def test_combinations_and_products_are_sums(loops: str) -> None:
+    rows, others, factors = drawn(6, 10), drawn(6, 10, seed=1), drawn(6, 2, seed=2)
+    total = drawn(2, 10, seed=4)
+    terms = list(zip(factors.tolist(), rows.tolist(), strict=True))
+    wanted = [
+        [(int(total[c, i]) + sum(f[c] * r[i] for f, r in terms)) % P for i in range(10)]
+        for c in range(2)
+    ]
+    transform.add_combination(total, rows, factors)
+    assert total.tolist() == wanted
+    one = np.zeros(10, dtype=np.uint64)
+    transform.add_products(one, rows, others)
+    assert one.tolist() == [sum(int(a) * int(b) for a, b in zip(x, y, strict=True)) % P
+                            for x, y in zip(rows.T, others.T, strict=True)]  # fmt: skip
+
+
+def test_signed_numbers_and_powers() -> None:
+    values = np.array([0, 5, -1, -(2**40)])
+    assert signed(values).tolist() == [0, 5, P - 1, P - 2**40]
+    assert powers(3, 5, 2).tolist() == [2, 6, 18, 54, 162]
+
+
+def test_challenges_follow_from_all_that_was_said() -> None:
+    def drawn_after(*said: tuple[str, bytes]) -> list[int]:
+        transcript = Transcript(b"statement")
+        for label, data in said:
+            transcript.absorb(label, data)
+        found: list[int] = transcript.elements("x", 4).tolist()
+        return found
+
+    histories = [
+        drawn_after(("a", b"1"), ("b", b"2")),
+        drawn_after(("b", b"2"), ("a", b"1")),
+        drawn_after(("a", b"12"), ("b", b"")),
+        drawn_after(("a", b"1")),
+        drawn_after(("a", b"1"), ("c", b"2")),
+    ]
+    assert len({tuple(h) for h in histories}) == len(histories)
+    assert histories[0] == drawn_after(("a", b"1"), ("b", b"2"))
+    columns = Transcript(b"s").columns(100, 128)
+    assert len(set(columns)) == 100 and max(columns) < 128
+    assert Transcript(b"t").columns(100, 128) != columns
+
+
+def test_elements_are_below_p_and_numbers_above_are_passed_over() -> None:
+    class Fixed(Stream):
+        def __init__(self) -> None: ...
+
+        def __call__(self, count: int) -> bytes:
+            words = [2**64 - 1, P, P - 1, 5] * (count // 32 + 1)
+            return b"".join(w.to_bytes(8, "little") for w in words)[:count]
+
+    assert even_elements(Fixed(), 5).tolist() == [P - 1, 5, P - 1, 5, P - 1]
