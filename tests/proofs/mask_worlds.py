@@ -34,13 +34,15 @@ def world(
     size: int = 64,
     opened: int = 12,
     residual_bits: int = 18,
+    value_bytes: int = 2,
     degree: int = 2,
     seed: int = 0,
     exceptions: tuple[int, ...] = (),
 ) -> World:
     """Two tensors of half of the blocks each, the first untouched; blocks of 8, 4 sketches."""
     draw, block, sketches = np.random.default_rng(seed), 8, 4
-    weights = draw.integers(-20_000, 20_000, (blocks, block))
+    most = 20_000 if value_bytes == 2 else 5_000_000
+    weights = draw.integers(-most, most, (blocks, block))
     gradients = draw.integers(-60, 60, (blocks, sketches, block)).astype(np.int8)
     mask = draw.random((blocks, block)) < 0.15
     mask[0] = False
@@ -55,7 +57,7 @@ def world(
             gradient_step=0.1,
             damping=DAMPING,
             pull=PULL,
-            floor=-(10**9),
+            floor=-(10**12),
         )
         for name, count in (("a", half), ("b", blocks * block - half))
     )
@@ -65,6 +67,7 @@ def world(
         tensors=tensors,
         block=block,
         sketches=sketches,
+        value_bytes=value_bytes,
         residual_bits=residual_bits,
         degree=degree,
         opened=opened,

@@ -40,6 +40,7 @@ def refused(statement: Statement, public: Public, data: bytes) -> None:
         {"blocks": 130},
         {"exceptions": (3, 7)},
         {"size": 128},
+        {"value_bytes": 3},
     ],
 )
 def test_a_true_statement_passes_both_verifiers(options: dict[str, Any]) -> None:
@@ -53,6 +54,7 @@ def test_a_true_statement_passes_both_verifiers(options: dict[str, Any]) -> None
 CHANGES: dict[str, Any] = {
     "block": 4,
     "sketches": 3,
+    "value_bytes": 3,
     "residual_bits": 19,
     "degree": 3,
     "opened": 11,
@@ -268,11 +270,10 @@ def test_a_fisher_that_is_chosen_after_the_mask_is_another_commitment() -> None:
 
 
 def reached(made: World) -> list[int]:
-    """c <g, D> of each tensor."""
+    """<g, D> of each tensor."""
     change = (made.secret.post - made.secret.weights) * made.public.direction.astype(np.int64)
     half = made.statement.tensors[0].blocks(8)
-    pull = made.statement.tensors[0].pull
-    return [int(part.sum()) * pull for part in (change[:half], change[half:])]
+    return [int(part.sum()) for part in (change[:half], change[half:])]
 
 
 def floored(made: World, more: int) -> World:

@@ -14,6 +14,12 @@ from math import prod
 from typing import Any, NamedTuple
 
 P = 2**64 - 2**32 + 1
+SLACK = 7
+CHECKED = (
+    "the rows are near code words",
+    "the equations hold in every lane: mask, still blocks, compensation, bytes",
+    "the change along the forget gradient reaches each tensor's floor",
+)
 MAGIC = b"rescind mask proof file 1\n"
 TREES = ("weights", "gradients", "post", "aux", "helpers")
 Ext = tuple[int, ...]
@@ -71,9 +77,10 @@ class _Statement:
         self.data, self.said = data, said
         self.d, self.k, self.t = said["degree"], said["size"], said["opened"]
         self.b, self.n, self.bits = said["block"], said["sketches"], said["residual_bits"]
+        self.v = said["value_bytes"]
         self.tensors = said["tensors"]
         fine = self.d in (2, 3) and not self.k & (self.k - 1) and 0 < self.t < self.k
-        fine = fine and 8 <= self.bits <= 32 and min(self.b, self.n) >= 1
+        fine = fine and 8 <= self.bits <= 32 and min(self.b, self.n) >= 1 and self.v in (2, 3)
         for x in self.tensors:
             fine = fine and 1 <= x["damping"] < 2**32 and 0 <= x["pull"] < 2**32
             fine = fine and abs(x["floor"]) < 2**62 and min(x["shape"]) >= 1
@@ -83,16 +90,16 @@ class _Statement:
         self.blocks, self.lanes = sum(self.counts), self.k - self.t
         self.stacks, self.columns = -(-self.blocks // self.lanes), 4 * self.k
         self.bytes_, self.partial = -(-self.bits // 8), self.bits % 8
-        self.looked = 4 + self.bytes_ + (self.partial > 0) + self.n
-        self.aux = 3 + self.bytes_
+        self.looked = 2 * self.v + self.bytes_ + (self.partial > 0) + self.n
+        self.aux = 2 * (self.v - 1) + self.bytes_ + 1
         self.each = {
             "weights": self.b,
             "gradients": self.b * self.n,
             "post": self.b,
-            "aux": self.b * self.aux + self.n + 256 + 1 + 6,
-            "helpers": self.d * (self.b * self.looked + 6),
+            "aux": self.b * self.aux + self.n + 256 + 1 + SLACK,
+            "helpers": self.d * (self.b * self.looked + SLACK),
         }
-        self.constraints = self.b * (3 + self.looked) + self.n + 2 + 6
+        self.constraints = self.b * (3 + self.looked) + self.n + 2 + SLACK
 
     def check_public(
         self, mask: Sequence[Sequence[int]], direction: Sequence[Sequence[int]]
@@ -122,21 +129,18 @@ class _Transcript:
         self.state = hashlib.sha256(self.state + head + data).digest()
 
     def elements(self, label: str, count: int) -> list[int]:
-        stream, spare = hashlib.shake_256(self.state + label.encode()), 8
-        while True:
-            data = stream.digest(8 * (count + spare))
-            found = [x for x in _words(data, 8) if x < P]
-            if len(found) >= count:
-                return found[:count]
-            spare *= 2
+        stream, more, found = hashlib.shake_256(self.state + label.encode()), 8, list[int]()
+        while len(found) < count:
+            found = [x for x in _words(stream.digest(8 * (count + more)), 8) if x < P]
+            more *= 2
+        return found[:count]
 
     def drawn_columns(self, count: int, size: int) -> list[int]:
-        stream, words = hashlib.shake_256(self.state + b"columns"), 4 * count
-        while True:
+        stream, words, found = hashlib.shake_256(self.state + b"columns"), 4 * count, list[int]()
+        while len(found) < count:
             found = list(dict.fromkeys(w % size for w in _words(stream.digest(4 * words), 4)))
-            if len(found) >= count:
-                return found[:count]
             words *= 2
+        return found[:count]
 
 
 def _words(data: bytes, size: int) -> list[int]:
@@ -230,12 +234,7 @@ class _Check:
             x = 7 * pow(pow(7, (P - 1) // s.columns, P), column, P) % P
             self.check_rows(x, found)
             self.check_equations(x, at, found, public)
-        return [
-            f"{s.t} columns of five trees are under their roots",
-            "the rows are near code words",
-            "the equations hold in every lane: mask, still blocks, compensation, bytes",
-            "the change along the forget gradient reaches each tensor's floor",
-        ]
+        return [f"{s.t} columns of five trees are under their roots", *CHECKED]
 
     def check_sent(self) -> None:
         s, floors = self.s, self.drawn.floors
@@ -292,11 +291,8 @@ class _Check:
                 "free": [
                     [max(f, m) for f, m in zip(free, row, strict=True)] + rest for row in mask
                 ],
-                "pull": [
-                    [t["pull"] * self.direction[b][i] for t, b in zip(own, blocks, strict=True)]
-                    for i in places
-                ],
-                "damping": [[t["damping"] for t in own]],
+                "direction": [[self.direction[b][i] for b in blocks] for i in places],
+                "lanes": [[t[name] for t in own] for name in ("damping", "pull")],
                 "tensors": [[int(t is one) for t in own] for one in s.tensors],
             }
             opened = {n: [self.at(row, columns) for row in rows] for n, rows in lanes.items()}
@@ -343,7 +339,7 @@ class _Stack:
         self.s, self.rows, self.given, self.point, self.factors = s, rows, given, point, factors
         rest = rows["aux"][s.b * s.aux :]
         self.seen, self.counts = rest[: s.n], rest[s.n : s.n + 256]
-        self.summed, self.slack = rest[s.n + 256], rest[-6:]
+        self.summed, self.slack = rest[s.n + 256], rest[-SLACK:]
         self.helpers = iter(rows["helpers"])
         self.total, self.held = [0] * s.d, [0] * s.d
 
@@ -354,7 +350,7 @@ class _Stack:
         for i in range(s.b):
             change, g = self.place(i)
             true_seen = [t + v * change for t, v in zip(true_seen, g, strict=True)]
-            pulled += self.given["pull"][i] * change
+            pulled += self.given["direction"][i] * change
         for factor, a, b in zip(rest[:n], self.seen, true_seen, strict=True):
             self.add(factor, a - b)
         for value, factor in zip(self.slack, rest[n + 2 :], strict=True):
@@ -375,15 +371,19 @@ class _Stack:
         aux = self.rows["aux"][i * s.aux : (i + 1) * s.aux]
         m, f = self.given["mask"][i], self.given["free"][i]
         own, change = self.factors[i * (3 + s.looked) :], post - w
-        low_w, low_d, bytes_ = aux[0], aux[1], aux[2:-1]
+        low, half = s.v - 1, 2 ** (8 * s.v - 1)
+        of_w, of_change, bytes_ = aux[:low], aux[low : 2 * low], aux[2 * low : -1]
         residual = sum(256**j * v for j, v in enumerate(bytes_)) - 2 ** (s.bits - 1)
-        left = self.given["damping"][0] * change
+        damping, pull = self.given["lanes"]
+        left = damping * change - pull * self.given["direction"][i]
         left += sum(a * b for a, b in zip(g, self.seen, strict=True))
         self.add(own[0], m * post)
         self.add(own[1], (f - m) * change)
-        self.add(own[2], left - self.given["pull"][i] - residual - f * aux[-1])
-        over = pow(256, -1, P)
-        looked = [low_w, (w + 2**15 - low_w) * over, low_d, (change + 2**15 - low_d) * over]
+        self.add(own[2], left - residual - f * aux[-1])
+        over, looked = pow(256, -low, P), list[int]()
+        for number, lower in ((w, of_w), (change, of_change)):
+            rest = number + half - sum(256**j * v for j, v in enumerate(lower))
+            looked += [*lower, rest * over]
         looked += bytes_ + ([bytes_[-1] * 2 ** (8 - s.partial)] if s.partial else [])
         for value, factor in zip(looked + [v + 128 for v in g], own[3 : 3 + s.looked], strict=True):
             self.look(value, factor)

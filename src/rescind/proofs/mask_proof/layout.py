@@ -5,9 +5,9 @@ A row has one number of each block of a stack, side by side, and random numbers 
     weights    w, a row for each place in a block
     gradients  G, for each place a row for each sketch
     post       w', a row for each place
-    aux        for each place: low bytes of w and of D, bytes of the residual, and lambda, which is
-               free where the equation need not hold; then <G_k, D>, how often each byte is looked
-               up, the floor's sum, and the bytes of its slack
+    aux        for each place: the bytes of w and of D but for the highest, those of the residual,
+               and lambda, which is free where the equation need not hold; then <G_k, D>, how
+               often each byte is looked up, the floor's sum, and the bytes of its slack
     helpers    1 / (X - v) for each byte v that is looked up, in the order of ``looked_up``; last
                the masks of the three polynomials that are sent
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from rescind.proofs.mask_proof.statement import Statement
 
 BYTES = 256
-SLACK = 6  # bytes of the floor's slack
+SLACK = 7  # bytes of the floor's slack
 TREES = ("weights", "gradients", "post", "aux", "helpers")
 
 
@@ -31,9 +31,15 @@ class Layout:
 
     block: int
     sketches: int
+    value_bytes: int
     residual_bits: int
     degree: int
     stacks: int
+
+    @property
+    def offset(self) -> int:
+        """What makes w and D bytes without a sign."""
+        return 1 << (8 * self.value_bytes - 1)
 
     @property
     def residual_bytes(self) -> int:
@@ -48,7 +54,7 @@ class Layout:
     @property
     def aux_place(self) -> int:
         """Rows of aux for one place in a block."""
-        return 3 + self.residual_bytes
+        return 2 * (self.value_bytes - 1) + self.residual_bytes + 1
 
     @property
     def aux_rest(self) -> int:
@@ -58,7 +64,7 @@ class Layout:
     @property
     def looked_place(self) -> int:
         """Bytes that are looked up for one place."""
-        return 4 + self.residual_bytes + (self.partial > 0) + self.sketches
+        return 2 * self.value_bytes + self.residual_bytes + (self.partial > 0) + self.sketches
 
     def rows_of_stack(self, tree: str) -> int:
         """Rows of one stack in a tree, without the masks of polynomials."""
@@ -88,6 +94,7 @@ def layout_of(statement: Statement) -> Layout:
     return Layout(
         statement.block,
         statement.sketches,
+        statement.value_bytes,
         statement.residual_bits,
         statement.degree,
         statement.stacks,

@@ -29,6 +29,7 @@ from rescind.proofs.mask_proof.layout import SLACK, TREES, layout_of
 from rescind.proofs.mask_proof.proof_file import Opened, Proof
 from rescind.proofs.mask_proof.relation import (
     Challenge,
+    LaneRows,
     PlaceRows,
     PublicRows,
     add_place,
@@ -207,11 +208,9 @@ class _Prover:
         self, total: Array, floor: Array, stack: int, challenge: Challenge, ahead: Array
     ) -> None:
         double = 2 * self.statement.size
-        mask, free, pull = (
-            code_words(rows, double)
-            for rows in (self.lanes.mask(stack), self.lanes.free(stack), self.lanes.pull(stack))
-        )
-        damping = code_words(self.lanes.damping(stack), double)[0]
+        known = (self.lanes.mask(stack), self.lanes.free(stack), self.lanes.direction(stack))
+        mask, free, direction = (code_words(rows, double) for rows in known)
+        lanes = LaneRows(*code_words(self.lanes.of_lanes(stack), double))
         aux, helpers = (code_words(self.rest(tree, stack), double) for tree in ("aux", "helpers"))
         seen = aux[: self.layout.sketches]
         for i in range(self.layout.block):
@@ -228,8 +227,8 @@ class _Prover:
                 found["aux"],
                 found["helpers"],
             )
-            public = PublicRows(mask[i], free[i], pull[i])
-            add_place(total, self.layout, i, rows, public, damping, seen, challenge)
+            public = PublicRows(mask[i], free[i], direction[i])
+            add_place(total, self.layout, i, rows, public, lanes, seen, challenge)
         add_rest(total, self.layout, aux, helpers, challenge)
         chosen = np.zeros_like(floor)
         add_combination(chosen, code_words(self.lanes.tensors(stack), double), ahead)

@@ -9,7 +9,7 @@ numbers, the verifier's at the opened columns. In each lane, for each place i of
 with m the mask, f what the equation need not hold for (masked, untouched or excepted), and e the
 residual from its bytes. Every byte v has a helper h with h (X - v) = 1 (LogUp, U. Haböck, eprint
 2022/1530, in each lane by itself): the sum of h is that over the 256 bytes t of n_t / (X - t). Last
-y = sum_i c g_i D_i - slack, whose sum over a tensor is its floor.
+y = sum_i g_i D_i - slack, whose sum over a tensor is its floor.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ from rescind.proofs.mask_proof.field import (
 from rescind.proofs.mask_proof.layout import BYTES, SLACK, Layout
 from rescind.proofs.mask_proof.transform import add_combination, add_products, multiply
 
-OFFSET = 2**15  # what makes w and D two bytes without a sign
-BYTE_OFFSET = 128  # the same for G
-_BYTE = np.uint64(pow(BYTES, -1, P))
+BYTE_OFFSET = 128  # what makes G a byte without a sign
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +48,18 @@ class PlaceRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PublicRows:
-    """Values (m,) at one place of mask, freedom and c g."""
+    """Values (m,) at one place of mask, freedom and g."""
 
     mask: Array
     free: Array
+    direction: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LaneRows:
+    """Values (m,) of dN and of c, the same at all places of a block."""
+
+    damping: Array
     pull: Array
 
 
@@ -67,17 +73,20 @@ class Challenge:
 
 def looked_up(layout: Layout, rows: PlaceRows) -> Array:
     """The bytes (j, m) that are looked up for one place, as the rows give them."""
+    low = layout.value_bytes - 1
+    of_w, of_change, bytes_ = rows.aux[:low], rows.aux[low : 2 * low], rows.aux[2 * low : -1]
     change = sub(rows.post, rows.weights)
-    low_w, low_d, bytes_ = rows.aux[0], rows.aux[1], rows.aux[2 : 2 + layout.residual_bytes]
-    found = [low_w, _high(rows.weights, low_w), low_d, _high(change, low_d), *bytes_]
+    found = [*of_w, _highest(layout, rows.weights, of_w)]
+    found += [*of_change, _highest(layout, change, of_change), *bytes_]
     if layout.partial:
         found.append(mul(bytes_[-1], np.uint64(2 ** (8 - layout.partial))))
     return np.stack([*found, *add(rows.gradients, np.uint64(BYTE_OFFSET))])
 
 
-def _high(value: Array, low: Array) -> Array:
-    """(value + 2^15 - low) / 256."""
-    return mul(sub(add(value, np.uint64(OFFSET)), low), _BYTE)
+def _highest(layout: Layout, value: Array, lower: Array) -> Array:
+    """What is left of value + offset without its lower bytes, over 256 to the number of these."""
+    left = sub(add(value, np.uint64(layout.offset)), _from_bytes(lower))
+    return mul(left, element(pow(BYTES, -len(lower), P)))
 
 
 def add_place(
@@ -86,7 +95,7 @@ def add_place(
     i: int,
     rows: PlaceRows,
     public: PublicRows,
-    damping: Array,
+    lanes: LaneRows,
     seen: Array,
     challenge: Challenge,
 ) -> None:
@@ -96,12 +105,13 @@ def add_place(
     rest = factors[layout.block * (3 + layout.looked_place) :]
     zero = multiply(public.mask, rows.post)
     same = multiply(sub(public.free, public.mask), change)
-    kkt = multiply(damping, change)
+    kkt = multiply(lanes.damping, change)
     add_products(kkt, rows.gradients, seen)
-    kkt = sub(add(kkt, element(2 ** (layout.residual_bits - 1))), public.pull)
-    kkt = sub(kkt, _from_bytes(rows.aux[2 : 2 + layout.residual_bytes]))
-    kkt = sub(kkt, multiply(public.free, rows.aux[2 + layout.residual_bytes]))
-    pulled = multiply(public.pull, change)
+    kkt = add(kkt, element(2 ** (layout.residual_bits - 1)))
+    kkt = sub(kkt, multiply(lanes.pull, public.direction))
+    kkt = sub(kkt, _from_bytes(rows.aux[2 * (layout.value_bytes - 1) : -1]))
+    kkt = sub(kkt, multiply(public.free, rows.aux[-1]))
+    pulled = multiply(public.direction, change)
     add_combination(
         total, np.stack([zero, same, kkt, pulled]), np.stack([*own[:3], rest[layout.sketches + 1]])
     )

@@ -42,14 +42,14 @@ class Lanes:
         found[:, count : s.lanes] = 1
         return found
 
-    def pull(self, stack: int) -> Array:
-        """C g."""
-        values = self._each("pull")[:, None] * self.public.direction.astype(np.int64)
-        return self.stacked(signed(values), stack)
+    def direction(self, stack: int) -> Array:
+        """g, (size of a block, row size)."""
+        return self.stacked(signed(self.public.direction.astype(np.int64)), stack)
 
-    def damping(self, stack: int) -> Array:
-        """dN, (1, row size)."""
-        return self.stacked(signed(self._each("damping")[:, None]), stack)
+    def of_lanes(self, stack: int) -> Array:
+        """DN and c, (2, row size)."""
+        values = np.stack([self._each("damping"), self._each("pull")], 1)
+        return self.stacked(signed(values), stack)
 
     def tensors(self, stack: int) -> Array:
         """1 for the blocks of each tensor, (tensors, row size)."""

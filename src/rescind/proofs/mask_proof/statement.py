@@ -23,7 +23,7 @@ ROOTS = ("weights", "gradients", "post")
 class TensorTerms:
     """One tensor: weights are whole numbers of 2^-weight_bits, G of ``gradient_step``.
 
-    ``damping`` is dN, ``pull`` is c, ``floor`` the least that c <g, D> over the whole tensor is.
+    ``damping`` is dN, ``pull`` is c, ``floor`` the least that <g, D> over the whole tensor is.
     """
 
     name: str
@@ -43,8 +43,9 @@ class TensorTerms:
 class Statement:
     """What is shown of w and G under the first two roots, and of w' under the third.
 
-    w is of 16 bits, G of 8, |w' - w| at most 2^15; w' is 0 where the mask says so and w in blocks
-    that it does not touch or that are ``exceptions``; and elsewhere
+    w is of ``value_bytes`` bytes with a sign, G of one, and w' - w fits as many bytes as w; w' is 0
+    where the mask says so and w in blocks that it does not touch or that are ``exceptions``; and
+    elsewhere
 
         |dN D_i + sum_k G_ki <G_k, D> - c g_i| <= 2^(residual_bits - 1),  D = w' - w,
 
@@ -55,6 +56,7 @@ class Statement:
     tensors: tuple[TensorTerms, ...]
     block: int
     sketches: int
+    value_bytes: int
     residual_bits: int
     degree: int
     opened: int
@@ -74,6 +76,7 @@ class Statement:
                 (not self.tensors, "it has no tensors"),
                 (not 1 <= self.block <= 4096, f"blocks have {self.block} weights"),
                 (not 1 <= self.sketches <= 4096, f"there are {self.sketches} sketches"),
+                (self.value_bytes not in (2, 3), f"weights have {self.value_bytes} bytes"),
                 (not 8 <= self.residual_bits <= 32, f"residuals have {self.residual_bits} bits"),
                 (self.degree not in (2, 3), f"the extension has degree {self.degree}"),
                 (not _power(self.size), f"rows have {self.size} numbers"),

@@ -15,6 +15,7 @@ from rescind.proofs.mask_proof.layout import SLACK, TREES, layout_of
 from rescind.proofs.mask_proof.proof_file import Proof, read
 from rescind.proofs.mask_proof.relation import (
     Challenge,
+    LaneRows,
     PlaceRows,
     PublicRows,
     add_place,
@@ -114,23 +115,23 @@ def _check_equations(
             tree: rows[stack * layout.rows_of_stack(tree) :][: layout.rows_of_stack(tree)]
             for tree, rows in opened.items()
         }
-        mask, free, pull, damping, tensors = (
+        mask, free, direction, of_lanes, tensors = (
             code_words(rows)[:, columns]
             for rows in (
                 lanes.mask(stack),
                 lanes.free(stack),
-                lanes.pull(stack),
-                lanes.damping(stack),
+                lanes.direction(stack),
+                lanes.of_lanes(stack),
                 lanes.tensors(stack),
             )
         )
         own = factors.equations[stack * layout.constraints :][: layout.constraints]
-        here = Challenge(point, own)
+        here, own_lanes = Challenge(point, own), LaneRows(*of_lanes)
         aux = parts["aux"][layout.block * layout.aux_place :]
         for i in range(layout.block):
             rows = _place(parts, layout.sketches, layout.aux_place, layout.looked_place * d, i)
-            shown = PublicRows(mask[i], free[i], pull[i])
-            add_place(total, layout, i, rows, shown, damping[0], aux[: layout.sketches], here)
+            shown = PublicRows(mask[i], free[i], direction[i])
+            add_place(total, layout, i, rows, shown, own_lanes, aux[: layout.sketches], here)
         add_rest(total, layout, aux, parts["helpers"][-SLACK * d :], here)
         chosen = np.zeros_like(floor)
         add_combination(chosen, tensors, factors.tensors)

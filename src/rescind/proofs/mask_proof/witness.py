@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rescind.core.errors import VerificationFailed
 from rescind.proofs.mask_proof.field import Array, P, signed
 from rescind.proofs.mask_proof.layout import BYTES, SLACK, Layout, layout_of
-from rescind.proofs.mask_proof.relation import BYTE_OFFSET, OFFSET
+from rescind.proofs.mask_proof.relation import BYTE_OFFSET
 from rescind.proofs.mask_proof.rows import Lanes
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.transcript import Stream, even_elements
@@ -83,13 +83,13 @@ def stack_witness(
     mask = lanes.mask(stack)[:, :count].T == 1
     change = post - w
     seen = np.einsum("lki,li->lk", g, change)
-    pulled = _signed_back(lanes.pull(stack)[:, :count].T)
-    damping = _signed_back(lanes.damping(stack)[:, :count].T)
-    left = damping * change + np.einsum("lki,lk->li", g, seen) - pulled
+    direction = stack_of(public.direction, statement, stack)
+    damping, pull = _signed_back(lanes.of_lanes(stack)[:, :count])[:, :, None]
+    left = damping * change + np.einsum("lki,lk->li", g, seen) - pull * direction
     residual = np.where(free, 0, left)
     check_true(statement, w, change, g, residual, post[mask], change[free & ~mask])
     aux, looked = _places(layout, w, change, g, residual, np.where(free, left, 0))
-    summed = (pulled * change).sum(1) - spare
+    summed = (direction * change).sum(1) - spare
     slack_bytes = _bytes(spare, SLACK)
     counts = _counts(looked.reshape(count, -1), slack_bytes)
     rest = np.concatenate(
@@ -112,12 +112,12 @@ def check_true(
     Raises:
         VerificationFailed: it names what is not true.
     """
-    limit = 2 ** (statement.residual_bits - 1)
+    limit, most = 2 ** (statement.residual_bits - 1), layout_of(statement).offset
     wrong = [
         told
         for bad, told in (
-            (_beyond(weights, OFFSET), "a weight does not fit 16 bits"),
-            (_beyond(change, OFFSET), "a change is larger than 2^15"),
+            (_beyond(weights, most), f"a weight does not fit {statement.value_bytes} bytes"),
+            (_beyond(change, most), f"a change does not fit {statement.value_bytes} bytes"),
             (_beyond(gradients, BYTE_OFFSET), "a gradient does not fit 8 bits"),
             (_beyond(residual, limit), "a residual is beyond the limit"),
             (bool(masked.any()), "a masked weight is not 0"),
@@ -142,13 +142,14 @@ def _places(
     layout: Layout, w: Whole, change: Whole, g: Whole, residual: Whole, free: Whole
 ) -> tuple[Array, Bytes]:
     """Aux rows (lanes, places, r), and bytes looked up (lanes, places, j)."""
-    of_w, of_change = _bytes(w + OFFSET, 2), _bytes(change + OFFSET, 2)
+    count, most = layout.value_bytes, layout.offset
+    of_w, of_change = _bytes(w + most, count), _bytes(change + most, count)
     limit = 2 ** (layout.residual_bits - 1)
     of_residual = _bytes(residual + limit, layout.residual_bytes)
     aux = np.concatenate(
         [
-            of_w[..., :1].astype(np.uint64),
-            of_change[..., :1].astype(np.uint64),
+            of_w[..., :-1].astype(np.uint64),
+            of_change[..., :-1].astype(np.uint64),
             of_residual.astype(np.uint64),
             signed(free)[..., None],
         ],
@@ -184,7 +185,7 @@ def _signed_back(values: Array) -> Whole:
 
 
 def slack_of(statement: Statement, public: Public, secret: Secret) -> Whole:
-    """How much of c <g, D> of each block is above its tensor's floor, put where it is first.
+    """How much of <g, D> is above its tensor's floor, put where it is first.
 
     Raises:
         VerificationFailed: a tensor does not reach its floor.
@@ -195,7 +196,7 @@ def slack_of(statement: Statement, public: Public, secret: Secret) -> Whole:
     for tensor in statement.tensors:
         end = start + tensor.blocks(statement.block)
         change = secret.post[start:end] - secret.weights[start:end]
-        total = int((change * public.direction[start:end].astype(np.int64)).sum()) * tensor.pull
+        total = int((change * public.direction[start:end].astype(np.int64)).sum())
         spare = total - tensor.floor
         if spare < 0 or spare > most * (end - start):
             raise VerificationFailed(
