@@ -40,6 +40,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rescind.core.mask_terms import TensorTerms
 from rescind.core.partition import Partition
 from rescind.core.run import Recipe
 from rescind.data.fashion_mnist import CLASSES, load
@@ -48,8 +49,9 @@ from rescind.methods.zk_apex.blocks import from_blocks, into_blocks, sketches_in
 from rescind.methods.zk_apex.compensate import compensate, mean_diagonal
 from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
 from rescind.methods.zk_apex.quantise import (
-    Terms,
+    VALUE_BYTES,
     compensated,
+    limit_of,
     residuals,
     weight_bits,
     whole_gradients,
@@ -69,7 +71,7 @@ TASK = Classification(
 )
 MLP = (".mlp.fc",)
 SHARE, BLOCK, DAMPING = 0.04, 64, 0.1
-ALPHAS = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005)
+ALPHAS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016)
 NAMES = {name: i for i, name in enumerate(CLASSES)}
 SIMULATED = [(10, "trouser"), (11, "dress"), (12, "boot"), (10, "dress")]
 MOST_LOST = 0.005  # of personal accuracy, in the provider's choice of alpha
@@ -82,7 +84,7 @@ class Sizes:
     base: int = 20_000
     epochs: int = 5
     client: int = 1_500
-    client_epochs: int = 10
+    client_epochs: int = 25
     test: int = 1_250
     cells: tuple[tuple[int, str], ...] = tuple(
         (seed, name) for seed in range(3) for name in ("bag", "sneaker", "pullover")
@@ -229,7 +231,7 @@ class Bench:
         if without is not None:
             batch = rows(batch, batch["labels"] != NAMES[without])
         with low_rank(model.module, 8, seed):
-            train(model, batch, self.sizes.client_epochs, 2e-3, 200 + seed)
+            train(model, batch, self.sizes.client_epochs, 3e-3, 200 + seed)
         save_file(model.module.state_dict(), path)
         return model
 
@@ -268,7 +270,7 @@ class Published:
 
     masks: dict[str, dict[str, Tensor]]
     pulls: dict[str, dict[str, Tensor]]
-    terms: dict[int, dict[str, Terms]]
+    terms: dict[int, dict[str, TensorTerms]]
 
 
 def published(bench: Bench, seed: int, name: str, counts: Sequence[int]) -> Published:
@@ -307,7 +309,8 @@ def published(bench: Bench, seed: int, name: str, counts: Sequence[int]) -> Publ
     for count in counts:
         seen = sketches(base, retain, weights, count=count, seed=1)
         terms[count] = {
-            key: terms_of(w.detach(), g) for (key, w), g in zip(named.items(), seen, strict=True)
+            key: terms_of(key, w.detach(), g)
+            for (key, w), g in zip(named.items(), seen, strict=True)
         }
     return Published(masks, pulls, terms)
 
@@ -328,17 +331,16 @@ def margin_gradient(
     return found
 
 
-def terms_of(weight: Tensor, seen: Tensor) -> Terms:
-    """Scales from the provider's own model: room for twice its largest weight."""
-    room = max(float(weight.abs().max()), 0.1)
+def terms_of(name: str, weight: Tensor, seen: Tensor) -> TensorTerms:
+    """Scales from the provider's own model: room for four times its largest weight."""
     step = float(torch.quantile(seen.abs().flatten()[:: 1 + seen.numel() // 10**6], 0.999)) / 64
     units = whole_gradients(seen, step).double()
-    return Terms(
-        weight_bits=weight_bits(1.25 * weight, room),
+    return TensorTerms(
+        name=name,
+        shape=tuple(weight.shape),
+        weight_bits=weight_bits(weight, 4.0),
         gradient_step=step,
         damping=max(1, round(DAMPING * len(seen) * float((units**2).mean()))),
-        change=round(room * 2 ** weight_bits(1.25 * weight, room)),
-        residual=2**18,
     )
 
 
@@ -374,7 +376,7 @@ def whole_edit(
             c = alpha * terms.damping / DAMPING * 2**bits / 32
             terms = dataclasses.replace(terms, pull=round(c))
         moved = compensated(w, m, g, terms, direction)
-        far = (moved.abs() * ~m).amax(1) > terms.change
+        far = moved.abs().amax(1) >= limit_of(VALUE_BYTES)
         moved[far] = (-w * m)[far]  # a declared exception: masked, not compensated
         left = residuals(w, moved, m, g, terms, direction)
         worst = max(worst, int(left[~far].abs().max()))
@@ -467,8 +469,8 @@ def more_edits(
         for count in (32, 64):
             edit, told = whole_edit(client, pub, mask, count)
             found[f"{key} {count}"] = look(edit, tests) | told
-    edit, told = whole_edit(client, pub, pub.masks["random"], 32, pub.pulls["provider"], 0.0015)
-    found["random mask, provider 0.0015"] = look(edit, tests) | told
+    edit, told = whole_edit(client, pub, pub.masks["random"], 32, pub.pulls["provider"], 0.006)
+    found["random mask, provider 0.006"] = look(edit, tests) | told
     batch = bench.personal(seed, domain)
     own = rows(batch, batch["labels"] == NAMES[name])
     weights = list(matrices(client.model, MLP).values())
@@ -489,8 +491,8 @@ def more_edits(
     found["masked fine-tune"] = look(tuned, tests)
     retrained = bench.client(seed, domain, name)
     found["retrained"] = look(retrained, tests)
-    edit, _ = whole_edit(client, pub, pub.masks["fisher"], 32, pub.pulls["provider"], 0.0015)
-    starts = {"original": client.model, "provider 0.0015": edit, "retrained": retrained}
+    edit, _ = whole_edit(client, pub, pub.masks["fisher"], 32, pub.pulls["provider"], 0.006)
+    starts = {"original": client.model, "provider 0.006": edit, "retrained": retrained}
     for key, start in starts.items():
         found[f"relearning, {key}"] = relearned(start, batch, tests["forget"], seed)
     return found
@@ -594,7 +596,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
             *zip(*points, strict=True), "o-", color=colour, label=f"directed, gradient: {which}"
         )
     alone = {"original": "k*", "fisher mask": "rx", "guard": "mv", "masked fine-tune": "cs", "retrained": "g*",
-             "random mask, provider 0.0015": "b+"}  # fmt: skip
+             "random mask, provider 0.006": "b+"}  # fmt: skip
     for name, mark in alone.items():
         if name in edits:
             axes.plot(edits[name]["personal"][0], edits[name]["forget"][0], mark, ms=9, label=name)

@@ -30,6 +30,7 @@ ABOVE = {
     "cli",
     "demo",
     "testing",
+    "zk",
 }  # folders that are no plug-ins and stand on the workspace
 # the command line talks to the workspace; these few it may ask by itself, and a user who seeds
 # records has no workspace
@@ -44,6 +45,7 @@ CLI_MAY = {
     "render",
     "progress",
     "users_seeds",
+    "zk",
 }
 CLI_READS = ("rescind.proofs.verifier", "rescind.proofs.signing", "rescind.data.files")
 LIGHT = {

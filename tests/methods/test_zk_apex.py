@@ -10,12 +10,12 @@ from edited_points import class_work, mean_loss
 from torch import Tensor
 
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
+from rescind.core.mask_terms import TensorTerms
 from rescind.methods.zk_apex import ZkApex
 from rescind.methods.zk_apex.blocks import from_blocks, into_blocks, sketches_into_blocks
 from rescind.methods.zk_apex.compensate import compensate, directed
 from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
 from rescind.methods.zk_apex.quantise import (
-    Terms,
     compensated,
     residuals,
     weight_bits,
@@ -158,8 +158,8 @@ def test_in_whole_numbers_the_residual_is_that_of_rounding_and_bounds_the_error(
     bits = weight_bits(weights, room=2.0)
     w, g = whole_weights(weights, bits), whole_gradients(gradients, 0.03)
     pull = whole_gradients(direction, 0.03)
-    terms = Terms(
-        weight_bits=bits, gradient_step=0.03, damping=2000, change=9999, residual=10**7, pull=37
+    terms = TensorTerms(
+        name="w", shape=(80,), weight_bits=bits, gradient_step=0.03, damping=2000, pull=37
     )
     change = compensated(w, mask, g, terms, pull)
     left = residuals(w, change, mask, g, terms, pull)
@@ -179,12 +179,14 @@ def test_in_whole_numbers_the_residual_is_that_of_rounding_and_bounds_the_error(
 
 def test_weights_keep_room_for_the_change_or_are_refused() -> None:
     weights = torch.tensor([0.25, -0.1])
-    bits = weight_bits(weights, room=0.1)
-    assert 0.35 * 2**bits < 2**15 <= 0.35 * 2 ** (bits + 1) + 1
-    with pytest.raises(BadData, match="16 bits"):
-        whole_weights(weights, 18)
+    bits = weight_bits(weights, room=4.0, value_bytes=2)
+    assert 1.0 * 2**bits < 2**15 <= 1.0 * 2 ** (bits + 1)
+    assert weight_bits(weights, room=4.0) == bits + 8
+    with pytest.raises(BadData, match="2 bytes"):
+        whole_weights(weights, 18, 2)
+    assert whole_weights(weights, 18).tolist() == [65536, -26214]
     with pytest.raises(BadData):
-        weight_bits(torch.tensor([1e9]), 0.1)
+        weight_bits(torch.tensor([1e9]), 4.0)
 
 
 def test_the_directed_step_forgets_more_and_the_mask_is_exact() -> None:
@@ -217,8 +219,6 @@ def test_bad_parameters_are_refused() -> None:
         sketches(work.model, work.retain, list(matrices(work.model).values()), samples=10**6)
     with pytest.raises(BadParameter, match="named after"):
         matrices(work.model, ("attention",))
-    with pytest.raises(BadParameter):
-        Terms(weight_bits=3, gradient_step=0.1, damping=0, change=1, residual=1)
     weights, mask, gradients, _ = drawn()
     with pytest.raises(BadData):
         compensate(weights, mask, gradients[:, :, :3], DAMPING)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import independent
 from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
-from rescind.proofs.mask_proof.statement import ROOTS, VERSION, Public, Statement, TensorTerms
+from rescind.proofs.mask_proof.statement import ROOTS, VERSION, Public, Statement
 from rescind.proofs.mask_proof.verifier import verify
 from rescind.proofs.mask_proof.witness import Secret
 

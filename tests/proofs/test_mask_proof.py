@@ -11,12 +11,13 @@ import pytest
 from mask_worlds import World, both_verify, honest, proved, quiet, roots, second, solved, world
 
 from rescind.core.errors import BadData, BadParameter, VerificationFailed
+from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import prover, soundness, witness
 from rescind.proofs.mask_proof.field import P, add, signed
 from rescind.proofs.mask_proof.independent import Rejected
 from rescind.proofs.mask_proof.proof_file import MAGIC, Proof, length_of, read, written
 from rescind.proofs.mask_proof.prover import prove
-from rescind.proofs.mask_proof.statement import Public, Statement, TensorTerms
+from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.transform import code_words, values_of
 from rescind.proofs.mask_proof.verifier import verify
 from rescind.proofs.mask_proof.witness import padded, stack_of

@@ -19,6 +19,7 @@ from rescind.cli import (
     request,
     seeds,
     training,
+    zk,
 )
 from rescind.cli.failures import JSON, KNOWN, code_of, explained, tell
 
@@ -71,6 +72,7 @@ for _name, _noun in (
     ("request", request.app),
     ("certificate", certificate.app),
     ("seeds", seeds.app),
+    ("zk", zk.app),
     ("list", model.listing),
     ("db", database.database),
     ("key", database.keys),

@@ -10,72 +10,56 @@ N F D, so that e is what rounding D leaves, and |D - exact| <= |e| / dN in every
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rescind.core.errors import BadData, BadParameter
+from rescind.core.errors import BadData
+from rescind.core.mask_terms import TensorTerms
 from rescind.methods.zk_apex.compensate import compensate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHT_LIMIT = 2**15  # |w| and |w'| are below it
 GRADIENT_LIMIT = 127  # |G| and |g| are at most this
+VALUE_BYTES = 3  # of a weight with its sign; whole numbers up to 2^24 are exact in float32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """The public numbers of one tensor; the provider sets them before a client's epoch opens.
-
-    ``weight_bits`` is the scale of the weights, ``gradient_step`` the value of one unit of G,
-    ``damping`` is dN, ``change`` the most that a kept weight may move (beta), ``residual`` the most
-    that |e| may be (tau), and ``pull`` is c, 0 without a directed step.
-    """
-
-    weight_bits: int
-    gradient_step: float
-    damping: int
-    change: int
-    residual: int
-    pull: int = 0
-
-    def __post_init__(self) -> None:
-        counts = (self.damping, self.change, self.residual)
-        if min(counts) < 1 or not self.gradient_step > 0.0 or self.change >= WEIGHT_LIMIT:
-            raise BadParameter(
-                f"These terms cannot be met: {self}.",
-                "Damping, change and residual are at least 1, and a change fits 16 bits.",
-            )
+def limit_of(value_bytes: int) -> int:
+    """|w| and |D| are below it."""
+    return 1 << (8 * value_bytes - 1)
 
 
-def whole_weights(weights: Tensor, bits: int) -> Tensor:
+def whole_weights(weights: Tensor, bits: int, value_bytes: int = VALUE_BYTES) -> Tensor:
     """The weights in units of 2^-bits, int64.
 
     Raises:
-        BadData: one does not fit 16 bits.
+        BadData: one does not fit so many bytes.
     """
     import torch
 
     found = torch.round(weights.double() * 2.0**bits).long()
-    if int(found.abs().max()) >= WEIGHT_LIMIT:
+    if int(found.abs().max()) >= limit_of(value_bytes):
         raise BadData(
-            f"A weight of {float(weights.abs().max()):.3g} does not fit 16 bits at 2^-{bits}.",
+            f"A weight of {float(weights.abs().max()):.3g} does not fit {value_bytes} bytes at"
+            f" 2^-{bits}.",
             "It would be cut off, and the model would be another.",
             "Use a scale with more room: fewer bits after the point.",
         )
     return found
 
 
-def weight_bits(weights: Tensor, room: float) -> int:
-    """The finest scale at which the weights and a change of ``room`` fit 16 bits.
+def weight_bits(weights: Tensor, room: float, value_bytes: int = VALUE_BYTES) -> int:
+    """The finest scale at which ``room`` times the largest weight fits.
+
+    The client's weights are larger than the provider's, from which scales are set, and a change may
+    be as large as the limit.
 
     Raises:
         BadData: not even whole numbers would fit.
     """
-    largest = float(weights.abs().max()) + room
-    bits = next((b for b in range(24, -1, -1) if largest * 2**b < WEIGHT_LIMIT - 1), None)
+    largest, limit = float(weights.abs().max()) * room, limit_of(value_bytes)
+    bits = next((b for b in range(30, -1, -1) if largest * 2**b < limit - 1), None)
     if bits is None:
-        raise BadData(f"Weights of {largest:.3g} do not fit 16 bits.", do="Look for a bad weight.")
+        raise BadData(f"Weights of {largest:.3g} do not fit.", do="Look for a bad weight.")
     return bits
 
 
@@ -88,7 +72,11 @@ def whole_gradients(gradients: Tensor, step: float) -> Tensor:
 
 
 def compensated(
-    weights: Tensor, mask: Tensor, gradients: Tensor, terms: Terms, direction: Tensor | None = None
+    weights: Tensor,
+    mask: Tensor,
+    gradients: Tensor,
+    terms: TensorTerms,
+    direction: Tensor | None = None,
 ) -> Tensor:
     """D (blocks, size), int64: the exact solve, rounded.
 
@@ -116,7 +104,7 @@ def residuals(
     change: Tensor,
     mask: Tensor,
     gradients: Tensor,
-    terms: Terms,
+    terms: TensorTerms,
     direction: Tensor | None = None,
 ) -> Tensor:
     """E (blocks, size), int64, by whole numbers alone; 0 for masked weights and untouched blocks.

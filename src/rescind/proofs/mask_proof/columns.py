@@ -35,13 +35,12 @@ class ColumnTree:
 
 
 def commit(tag: str, batches: Iterable[Array], size: int, seed: bytes) -> ColumnTree:
-    """The tree over code words (r, size) that come in batches, salts from a secret seed."""
+    """The tree over code words that come in batches of columns (size, r), salts from a seed."""
     stream = Stream(seed + f"salts {tag}".encode())(SALT * size)
     salts = tuple(stream[SALT * j : SALT * (j + 1)] for j in range(size))
     hashes = [hashlib.sha256(b"\x00" + tag.encode() + b"\n" + salt) for salt in salts]
     for batch in batches:
-        data, width = batch.T.astype("<u8").tobytes(), 8 * len(batch)
-        view = memoryview(data)
+        view, width = batch.astype("<u8", copy=False).data.cast("B"), 8 * batch.shape[1]
         for j, one in enumerate(hashes):
             one.update(view[width * j : width * (j + 1)])
     levels = [tuple(one.digest() for one in hashes)]

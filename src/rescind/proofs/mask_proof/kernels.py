@@ -80,29 +80,70 @@ def _butterfly(flat: Any, upper: int, lower: int, step: Any) -> None:
 
 
 @compiled
-def transform_rows(rows: Any, twiddles: Any, order: Any) -> None:
-    """In place: each row (n,) of coefficients becomes its values at the powers of a root.
+def _stages(flat: Any, n: int, first: int, twiddles: Any) -> None:
+    half = first
+    while half < n:
+        stride = n // (2 * half)
+        for start in range(0, n, 2 * half):
+            for j in range(half):
+                place = (start + j) * WIDE
+                _butterfly(flat, place, place + half * WIDE, twiddles[j * stride])
+        half *= 2
 
-    ``twiddles`` (n / 2,) are the powers of the root, ``order`` (n,) the places with reversed bits.
+
+@apart
+def _spread(flat: Any, place: int, into: Any, start: int, times: int, factor: Any) -> None:
+    for r in range(WIDE):
+        value = _mul(flat[place + r], factor)
+        for copy in range(times):
+            into[start + copy * WIDE + r] = value
+
+
+@compiled
+def transform_rows(rows: Any, twiddles: Any, order: Any, into: Any) -> None:
+    """Values of each row (k,) of coefficients at the powers of a root of order n: ``into`` (r, n).
+
+    ``twiddles`` (n / 2,) are the powers of the root, ``order`` (k,) the places with reversed bits.
+    Where n is larger than k, what begins as zeros is left out of the first stages.
     """
-    n = rows.shape[1]
+    k, n = rows.shape[1], into.shape[1]
+    times, one = n // k, np.uint64(1)
+    few, flat = np.zeros(WIDE, dtype=np.uint64), np.zeros(n * WIDE, dtype=np.uint64)
+    for first in range(0, rows.shape[0], WIDE):
+        count = min(WIDE, rows.shape[0] - first)
+        for i in range(k):
+            for r in range(count):
+                few[r] = rows[first + r, i]
+            _spread(few, 0, flat, order[i] * times * WIDE, times, one)
+        _stages(flat, n, times, twiddles)
+        for i in range(n):
+            for r in range(count):
+                into[first + r, i] = flat[i * WIDE + r]
+
+
+@compiled
+def encode_rows(rows: Any, back: Any, order: Any, factors: Any, twiddles: Any, into: Any) -> None:
+    """Code words of rows (r, k): ``into`` (r, n), their polynomials' values on a coset.
+
+    ``back`` (k / 2,) are the powers of the inverse root of order k, ``factors`` (k,) those of the
+    shift over k, ``twiddles`` (n / 2,) the powers of the root of order n.
+    """
+    k, n = rows.shape[1], into.shape[1]
+    times = n // k
+    small = np.zeros(k * WIDE, dtype=np.uint64)
     flat = np.zeros(n * WIDE, dtype=np.uint64)
     for first in range(0, rows.shape[0], WIDE):
         count = min(WIDE, rows.shape[0] - first)
         for r in range(count):
-            for i in range(n):
-                flat[order[i] * WIDE + r] = rows[first + r, i]
-        half = 1
-        while half < n:
-            stride = n // (2 * half)
-            for start in range(0, n, 2 * half):
-                for j in range(half):
-                    place = (start + j) * WIDE
-                    _butterfly(flat, place, place + half * WIDE, twiddles[j * stride])
-            half *= 2
-        for r in range(count):
-            for i in range(n):
-                rows[first + r, i] = flat[i * WIDE + r]
+            for i in range(k):
+                small[order[i] * WIDE + r] = rows[first + r, i]
+        _stages(small, k, 1, back)
+        for i in range(k):
+            _spread(small, i * WIDE, flat, order[i] * times * WIDE, times, factors[i])
+        _stages(flat, n, times, twiddles)
+        for i in range(n):
+            for r in range(count):
+                into[first + r, i] = flat[i * WIDE + r]
 
 
 @apart

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rescind.core.errors import VerificationFailed
 from rescind.core.protocols import Progress
@@ -41,6 +42,7 @@ from rescind.proofs.mask_proof.statement import ROOTS, Public, Statement
 from rescind.proofs.mask_proof.transcript import Stream, even_elements
 from rescind.proofs.mask_proof.transform import (
     add_combination,
+    code_columns,
     code_words,
     coefficients_of,
     multiply,
@@ -49,14 +51,13 @@ from rescind.proofs.mask_proof.transform import (
 from rescind.proofs.mask_proof.witness import (
     Bytes,
     Secret,
-    Whole,
     padded,
     slack_of,
     stack_of,
     stack_witness,
 )
 
-AT_ONCE = 512  # rows that are encoded together
+AT_ONCE = 256  # rows that are encoded together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +69,19 @@ class Seeds:
     post: bytes
 
 
-def commit_values(tree: str, values: Whole, statement: Statement, seed: bytes) -> ColumnTree:
+def commit_values(
+    tree: str, values: NDArray[np.integer], statement: Statement, seed: bytes
+) -> ColumnTree:
     """The tree of w or w' (blocks, size), or of G (blocks, sketches, size).
 
     Of the statement only block, sketches, opened and size are used.
     """
-    return commit(tree, _words(_messages(tree, values, statement, seed)), statement.columns, seed)
+    return commit(tree, _columns(_messages(tree, values, statement, seed)), statement.columns, seed)
 
 
-def _messages(tree: str, values: Whole, statement: Statement, seed: bytes) -> Iterator[Array]:
+def _messages(
+    tree: str, values: NDArray[np.integer], statement: Statement, seed: bytes
+) -> Iterator[Array]:
     row = 0
     for stack in range(statement.stacks):
         here = stack_of(values, statement, stack)
@@ -86,16 +91,16 @@ def _messages(tree: str, values: Whole, statement: Statement, seed: bytes) -> It
             row += place.shape[1]
 
 
-def _words(messages: Iterator[Array]) -> Iterator[Array]:
-    """Code words of rows, many at once."""
+def _columns(messages: Iterator[Array]) -> Iterator[Array]:
+    """Code words of rows as columns (size, r), many rows at once."""
     held: list[Array] = []
     for rows in messages:
         held.append(rows)
         if sum(map(len, held)) >= AT_ONCE:
-            yield code_words(np.concatenate(held))
+            yield code_columns(np.concatenate(held))
             held = []
     if held:
-        yield code_words(np.concatenate(held))
+        yield code_columns(np.concatenate(held))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,12 +142,12 @@ class _Prover:
         return self.trees[tree].root
 
     def code_words(self, tree: str) -> Iterator[Array]:
-        """All of a tree; the masks come last in that of the helpers."""
-        yield from _words(self.messages(tree))
+        """All of a tree, (size, r) at a time; the masks come last in that of the helpers."""
+        yield from _columns(self.messages(tree))
         if tree == "helpers":
-            size = self.statement.columns
-            for mask in (self.masks.proximity, self.masks.quadratic, self.masks.floor):
-                yield values_of(mask, size, GENERATOR)
+            masks = (self.masks.proximity, self.masks.quadratic, self.masks.floor)
+            words = [values_of(mask, self.statement.columns, GENERATOR) for mask in masks]
+            yield np.ascontiguousarray(np.concatenate(words).T)
 
     def messages(self, tree: str) -> Iterator[Array]:
         """Rows in their order, some at a time, without the masks."""
@@ -240,10 +245,10 @@ class _Prover:
         found = {}
         for done, tree in enumerate(TREES):
             self.progress("opening columns", done, len(TREES))
-            numbers = np.concatenate([words[:, columns] for words in self.code_words(tree)])
+            numbers = np.concatenate([words[columns] for words in self.code_words(tree)], 1)
             committed = self.trees[tree]
             found[tree] = [
-                Opened(numbers[:, at].copy(), committed.salts[c], tuple(committed.path(c)))
+                Opened(numbers[at], committed.salts[c], tuple(committed.path(c)))
                 for at, c in enumerate(columns)
             ]
         return found

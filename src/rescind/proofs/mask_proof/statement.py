@@ -5,38 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rescind.core.canonical import dumps, plain
 from rescind.core.errors import BadData, BadParameter
+from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof.transform import RATE
 
 VERSION = "mask-and-compensate 1"
 SMALLEST, LARGEST = 64, 2**20  # numbers of a row
 ROOTS = ("weights", "gradients", "post")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorTerms:
-    """One tensor: weights are whole numbers of 2^-weight_bits, G of ``gradient_step``.
-
-    ``damping`` is dN, ``pull`` is c, ``floor`` the least that <g, D> over the whole tensor is.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    weight_bits: int
-    gradient_step: float
-    damping: int
-    pull: int = 0
-    floor: int = 0
-
-    def blocks(self, size: int) -> int:
-        """How many blocks of that size."""
-        return -(-prod(self.shape) // size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

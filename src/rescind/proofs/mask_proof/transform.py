@@ -49,15 +49,33 @@ def values_of(coefficients: Array, size: int, shift: int = 1) -> Array:
 def coefficients_of(values: Array, shift: int = 1) -> Array:
     """The inverse of ``values_of`` for as many coefficients as values."""
     size = values.shape[1]
-    rows = _transformed(values.copy(), pow(root_of_unity(size), -1, P))
+    rows = _transformed(values, pow(root_of_unity(size), -1, P))
     _scale(rows, powers(pow(shift, -1, P), size, pow(size, -1, P)))
     return rows
 
 
 def code_words(rows: Array, size: int | None = None) -> Array:
     """Code words (r, 4 k) of rows (r, k); with ``size`` at every so many-th place of them only."""
-    found = coefficients_of(rows)
-    return values_of(found, RATE * rows.shape[1] if size is None else size, GENERATOR)
+    into = np.empty((len(rows), RATE * rows.shape[1] if size is None else size), dtype=np.uint64)
+    _encode(rows, into)
+    return into
+
+
+def code_columns(rows: Array) -> Array:
+    """Code words of rows (r, k) as columns (4 k, r), side by side in memory."""
+    into = np.empty((RATE * rows.shape[1], len(rows)), dtype=np.uint64)
+    _encode(rows, into.T)
+    return into
+
+
+def _encode(rows: Array, into: Array) -> None:
+    k, n = rows.shape[1], into.shape[1]
+    if kernels is None:
+        into[:] = values_of(coefficients_of(rows), n, GENERATOR)
+        return
+    back = _twiddles(pow(root_of_unity(k), -1, P), k)
+    ahead = _twiddles(root_of_unity(n), n)
+    kernels.encode_rows(rows, back, _reversed(k), _shifts(k), ahead, into)
 
 
 def add_combination(total: Array, rows: Array, factors: Array) -> None:
@@ -91,8 +109,9 @@ def multiply(a: Array, b: Array) -> Array:
 def _transformed(rows: Array, root: int) -> Array:
     size = rows.shape[1]
     if kernels is not None:
-        kernels.transform_rows(rows, _twiddles(root, size), _reversed(size))
-        return rows
+        into = np.empty(rows.shape, dtype=np.uint64)
+        kernels.transform_rows(rows, _twiddles(root, size), _reversed(size), into)
+        return into
     rows = rows[:, _reversed(size)]
     half = 1
     while half < size:
@@ -114,6 +133,12 @@ def _scale(rows: Array, factors: Array) -> None:
 @cache
 def _twiddles(root: int, size: int) -> Array:
     return powers(root, max(1, size // 2))
+
+
+@cache
+def _shifts(size: int) -> Array:
+    """Powers of the coset's shift, over the size: what is left of an inverse transform."""
+    return powers(GENERATOR, size, pow(size, -1, P))
 
 
 @cache

@@ -1,0 +1,210 @@
+"""Masks for models that the provider may not see: publish, commit, carry out, prove, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rescind.cli.options import AsJson
+from rescind.cli.output import emit
+
+if TYPE_CHECKING:
+    from rescind.zk.check import Verdict
+    from rescind.zk.files import Published
+
+app = typer.Typer(no_args_is_help=True, help="Masks of a provider in clients' models, and proofs.")
+
+
+Epoch = Annotated[Path, typer.Argument(metavar="EPOCH", help="The provider's epoch.json.")]
+Order = Annotated[Path, typer.Argument(metavar="ORDER", help="The provider's order.json.")]
+Mask = Annotated[Path, typer.Argument(metavar="MASK", help="The provider's mask.npz.")]
+Key = Annotated[
+    Path, typer.Option("--key", metavar="PUB.pem", help="The provider's key that you trust.")
+]
+Model = Annotated[
+    Path, typer.Option("--model", metavar="FILE", help="Weights, a safetensors file.")
+]
+Gradients = Annotated[
+    Path,
+    typer.Option("--gradients", metavar="FILE", help="Sketches (n, *shape) of retained data."),
+]
+Secret = Annotated[
+    Path, typer.Option("--secret", metavar="FILE", help="What opens the commitment. Keep it.")
+]
+Said = Annotated[Path, typer.Option("--statement", metavar="FILE", help="What is proved.")]
+Proof = Annotated[Path, typer.Option("--proof", metavar="FILE", help="The proof.")]
+
+
+@app.command()
+def key(
+    private: Annotated[Path, typer.Argument(metavar="PRIVATE", help="A new file, for you alone.")],
+    public: Annotated[Path, typer.Argument(metavar="PUB.pem", help="A new file, to publish.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a provider's key pair."""
+    from rescind.zk.files import new_key
+
+    name = new_key(private, public)
+    line = f"Wrote key {name[:12]}: {private} stays with you, {public} is published."
+    emit(as_json, {"key_id": name}, lambda: [line])
+
+
+@app.command()
+def mask(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="weights, gradients, mask and direction, each .safetensors."
+        ),
+    ],
+    sign_with: Annotated[
+        Path, typer.Option("--sign-with", metavar="PRIVATE", help="Of `rescind zk key`.")
+    ],
+    records: Annotated[int, typer.Option(help="How many records the gradient is the mean of.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A new folder.")],
+    goal: Annotated[
+        str, typer.Option(metavar="class|concept", help="What is forgotten.")
+    ] = "class",
+    alpha: Annotated[float, typer.Option(help="How hard weights are pulled.")] = 0.006,
+    reached: Annotated[
+        float, typer.Option(help="Share of the provider's own pull that a client must reach.")
+    ] = 0.5,
+    bits: Annotated[float, typer.Option(help="Soundness of proofs, 40 to 128.")] = 100.0,
+    as_json: AsJson = False,
+) -> None:
+    """Make the terms of an epoch and a sealed order, from the provider's own files alone.
+
+    Publish epoch.json. When all clients have committed, publish order.json and mask.npz.
+    """
+    from rescind.zk.files import make_mask
+    from rescind.zk.provider import Wish
+
+    wish = Wish(goal=goal, records=records, alpha=alpha, reached=reached, bits=bits)
+    found = make_mask(folder, sign_with, out, wish)
+    emit(as_json, found, lambda: _lines(found))
+
+
+@app.command()
+def commit(
+    epoch: Epoch,
+    key: Key,
+    model: Model,
+    gradients: Gradients,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="What is handed in.")],
+    secret: Secret,
+    as_json: AsJson = False,
+) -> None:
+    """Commit to weights and gradients while the epoch is open."""
+    from rescind.zk.files import commit_files
+
+    found = commit_files(epoch, key, model, gradients, out, secret)
+    emit(as_json, found, lambda: _lines(found))
+
+
+@app.command()
+def compensate(
+    epoch: Epoch,
+    order: Order,
+    mask: Mask,
+    key: Key,
+    model: Model,
+    gradients: Gradients,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The new weights.")],
+    as_json: AsJson = False,
+) -> None:
+    """Carry out a published order: mask, compensate, pull."""
+    from rescind.zk.files import compensate_files
+
+    found = compensate_files(_published(epoch, order, mask, key), model, gradients, out)
+    emit(as_json, found, lambda: _lines(found))
+
+
+@app.command()
+def prove(
+    epoch: Epoch,
+    order: Order,
+    mask: Mask,
+    key: Key,
+    model: Model,
+    gradients: Gradients,
+    secret: Secret,
+    statement: Said,
+    proof: Proof,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that the order was carried out on what was committed to. It can be done once."""
+    from rescind.progress import Bars
+    from rescind.zk.files import prove_files
+
+    with Bars() as progress:
+        found = prove_files(
+            _published(epoch, order, mask, key),
+            model,
+            gradients,
+            secret,
+            statement,
+            proof,
+            progress,
+        )
+    emit(as_json, found, lambda: _lines(found))
+
+
+@app.command()
+def verify(
+    epoch: Epoch,
+    order: Order,
+    mask: Mask,
+    key: Key,
+    commitment: Annotated[
+        Path, typer.Option("--commitment", metavar="FILE", help="What the client handed in.")
+    ],
+    statement: Said,
+    proof: Proof,
+    again: Annotated[
+        bool, typer.Option("--again", help="By the second verifier too, which takes long.")
+    ] = False,
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="FILE", help="The new weights.")
+    ] = None,
+    opening: Annotated[
+        str | None, typer.Option("--opening", metavar="HEX", help="`post` of the secret file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a proof offline, without torch. A check that fails ends with exit code 3."""
+    from rescind.zk.files import verify_files
+
+    found = verify_files(
+        _published(epoch, order, mask, key),
+        commitment,
+        statement,
+        proof,
+        again=again,
+        model=model,
+        opening=opening,
+    )
+    emit(as_json, found, lambda: _verdict(found))
+
+
+def _published(epoch: Path, order: Path, mask: Path, key: Path) -> Published:
+    from rescind.zk.files import Published
+
+    return Published(epoch, order, mask, key)
+
+
+def _lines(found: dict[str, object]) -> list[str]:
+    return [f"{name.replace('_', ' '):<18}{value}" for name, value in found.items()]
+
+
+def _verdict(found: Verdict) -> Iterator[str]:
+    yield "Checked here"
+    yield from (f"  {line}" for line in found.checked)
+    yield f"Soundness           {found.bits} bits an attempt"
+    yield f"With 2^64 hashes    a cheat succeeds with probability {found.cheat:.2g}"
+    yield f"Residual of pull    at most {found.share:.1%}"
+    yield f"Masked only         {found.exceptions} of {found.blocks} blocks"
+    yield "Not covered"
+    yield from (f"  {line}" for line in found.not_covered)

@@ -1,0 +1,117 @@
+"""Anybody's side: does this proof show that the order was carried out on what was committed to?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rescind.core.canonical import digest, plain
+from rescind.core.errors import VerificationFailed
+from rescind.proofs.mask_proof import independent, soundness
+from rescind.proofs.mask_proof.statement import Public, Statement
+from rescind.proofs.mask_proof.verifier import verify
+from rescind.zk.client import post_root
+from rescind.zk.provider import check_slack
+from rescind.zk.tensors import Tensors
+from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
+
+NOT_COVERED = (
+    "Gradients are of the client's own choosing: nothing shows that they are of its data. What is"
+    " shown is the compensation for these gradients, and the floor along the provider's.",
+    "It is not shown that the client runs the new weights.",
+    "It is not shown that the class is forgotten: it can come back with a few of its records.",
+    "The protocol is not audited.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was checked; ``bits`` of soundness per attempt, ``cheat`` the chance of 2^64 of them.
+
+    ``share`` is how much of the pull an accepted residual may be, ``exceptions`` how many of the
+    ``blocks`` were masked only.
+    """
+
+    checked: tuple[str, ...]
+    bits: float
+    cheat: float
+    share: float
+    exceptions: int
+    blocks: int
+    not_covered: tuple[str, ...] = NOT_COVERED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Received:
+    """All that a verifier has; epoch and order were opened with a key that it trusts."""
+
+    epoch: Epoch
+    order: MaskOrder
+    commitment: Commitment
+    statement: Statement
+    public: Public
+    proof: bytes
+
+
+def check(
+    got: Received,
+    *,
+    again: bool = False,
+    model: Tensors | None = None,
+    post_seed: bytes | None = None,
+) -> Verdict:
+    """Check everything.
+
+    Args:
+        got: the files.
+        again: by the second verifier too, which takes long.
+        model: the new weights, if the reader may see them.
+        post_seed: what ties them to the statement.
+
+    Raises:
+        VerificationFailed: it names the first check that failed.
+        BadData, BadParameter: files that do not belong together.
+    """
+    statement, done = got.statement, list[str]()
+    roots = Roots(
+        weights=got.commitment.roots.weights,
+        gradients=got.commitment.roots.gradients,
+        post=statement.post,
+    )
+    if got.commitment.epoch != digest(plain(got.epoch)):
+        raise _refused("commitment", "The commitment was made for another epoch.")
+    wanted = got.epoch.statement(got.order, statement.exceptions, roots)
+    if wanted != statement:
+        raise _refused("statement", "It is not what epoch, order and commitment give.")
+    done.append("the order is the one that was sealed before the epoch, and the statement is its")
+    share = check_slack(statement)
+    verify(statement, got.public, got.proof)
+    done.append("the proof holds")
+    if again:
+        _second(got)
+        done.append("the proof holds by the second verifier")
+    if model is not None:
+        if post_seed is None or post_root(statement, model, post_seed) != statement.post:
+            raise _refused("model", "The weights are not those under the third root.")
+        done.append("the weights of the file are those under the third root")
+    return Verdict(
+        checked=tuple(done),
+        bits=round(soundness.bits(statement), 1),
+        cheat=soundness.after_hashes(statement),
+        share=round(share, 4),
+        exceptions=len(statement.exceptions),
+        blocks=statement.blocks,
+    )
+
+
+def _second(got: Received) -> None:
+    mask, direction = got.public.mask.astype(int).tolist(), got.public.direction.tolist()
+    try:
+        independent.verify(got.statement.canonical(), mask, direction, got.proof)
+    except independent.Rejected as error:
+        raise _refused("second verifier", f"It refuses: {error}.") from error
+
+
+def _refused(name: str, what: str) -> VerificationFailed:
+    return VerificationFailed(
+        name, what, "So it is not shown that the order was carried out.", "Ask for another proof."
+    )

@@ -1,0 +1,207 @@
+"""The client's side: commit, carry out an order in whole numbers, prove it once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescind.core.canonical import digest, plain
+from rescind.core.errors import BadParameter, Refused, VerificationFailed
+from rescind.core.protocols import Progress
+from rescind.proofs.mask_proof.proof_file import written
+from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
+from rescind.proofs.mask_proof.statement import VERSION, Public, Statement
+from rescind.proofs.mask_proof.witness import Secret
+from rescind.zk.tensors import Tensors, Whole, floats, whole, whole_gradients
+from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What opens a client's commitments: secret, and good for one proof."""
+
+    epoch: str
+    client: str
+    weights: str
+    gradients: str
+    post: str
+    used: bool = False
+
+    @property
+    def seeds(self) -> Seeds:
+        """As bytes."""
+        parts = (self.weights, self.gradients, self.post)
+        one, two, three = (bytes.fromhex(p) for p in parts)
+        return Seeds(weights=one, gradients=two, post=three)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Carried:
+    """New weights (blocks, size) in units, blocks that were masked only, and the largest |e|."""
+
+    weights: Whole
+    exceptions: tuple[int, ...]
+    residual: int
+
+
+def commit(epoch: Epoch, weights: Tensors, gradients: Tensors) -> tuple[Commitment, Opening]:
+    """Commit to weights and gradients, before the order is known.
+
+    Raises:
+        BadData: tensors that are not those of the epoch, or do not fit its scales.
+    """
+    w, g = _whole(epoch, weights, gradients)
+    seeds = [os.urandom(32).hex() for _ in range(3)]
+    name, client = digest(plain(epoch)), os.urandom(8).hex()
+    opening = Opening(
+        epoch=name, client=client, weights=seeds[0], gradients=seeds[1], post=seeds[2]
+    )
+    bare = _bare(epoch)
+    roots = Roots(
+        weights=commit_values("weights", w, bare, opening.seeds.weights).root.hex(),
+        gradients=commit_values("gradients", g, bare, opening.seeds.gradients).root.hex(),
+    )
+    return Commitment(epoch=name, client=client, roots=roots), opening
+
+
+def compensate(
+    epoch: Epoch, order: MaskOrder, public: Public, weights: Tensors, gradients: Tensors
+) -> tuple[Mapping[str, NDArray[np.float32]], Carried]:
+    """The new tensors, which float32 holds exactly, and what was done.
+
+    Raises:
+        BadData: tensors or public file that do not fit.
+        VerificationFailed: the order is not the sealed one.
+    """
+    statement = epoch.statement(order, (), Roots(weights="", gradients=""))
+    public.check(statement)
+    w, g = _whole(epoch, weights, gradients)
+    done = carried_out(w, g, public, statement)
+    return floats(done.weights, epoch.tensors, epoch.block), done
+
+
+def prove_once(
+    epoch: Epoch,
+    order: MaskOrder,
+    public: Public,
+    weights: Tensors,
+    gradients: Tensors,
+    opening: Opening,
+    progress: Progress,
+) -> tuple[Statement, bytes, Opening]:
+    """The statement, its proof, and the opening, which now is used.
+
+    Raises:
+        Refused: it was used before.
+        BadParameter: it belongs to another epoch.
+        VerificationFailed: the order is not the sealed one, or cannot be met.
+        BadData: tensors or public file that do not fit.
+    """
+    if opening.used:
+        raise Refused(
+            "A proof was made with this commitment already.",
+            "A second one would open columns enough to compute committed numbers.",
+            "Commit again in the next epoch.",
+        )
+    if opening.epoch != digest(plain(epoch)):
+        raise BadParameter("The opening belongs to another epoch.", do="Name the file of this one.")
+    w, g = _whole(epoch, weights, gradients)
+    bare = epoch.statement(order, (), Roots(weights="", gradients=""))
+    public.check(bare)
+    done = carried_out(w, g, public, bare)
+    parts = (("weights", w), ("gradients", g), ("post", done.weights))
+    found = {
+        tree: commit_values(tree, values, bare, getattr(opening.seeds, tree)).root.hex()
+        for tree, values in parts
+    }
+    statement = epoch.statement(order, done.exceptions, Roots(**found))
+    proof = prove(statement, public, Secret(w, g, done.weights), opening.seeds, progress)
+    return statement, written(proof), replace(opening, used=True)
+
+
+def post_root(statement: Statement, tensors: Tensors, seed: bytes) -> str:
+    """The third root of these weights: who may see them and the seed ties a file to the statement.
+
+    Raises:
+        BadData: tensors of other shapes.
+        VerificationFailed: they are no whole numbers of the statement's units.
+    """
+    w = whole(tensors, statement.tensors, statement.block)
+    back = floats(w, statement.tensors, statement.block)
+    if any((back[t.name] != tensors[t.name]).any() for t in statement.tensors):
+        raise VerificationFailed(
+            "model",
+            "A weight of the file is no whole number of the statement's units.",
+            "The file is not what was compensated.",
+            "Compare the file that `rescind zk compensate` wrote.",
+        )
+    return commit_values("post", w, statement, seed).root.hex()
+
+
+def carried_out(
+    weights: Whole,
+    gradients: NDArray[np.int8],
+    public: Public,
+    statement: Statement,
+) -> Carried:
+    """Mask and compensate; a block that cannot be met within the limits is masked only.
+
+    Raises:
+        Diverged: a number is not finite.
+    """
+    import torch
+
+    from rescind.methods.zk_apex.quantise import compensated, residuals
+
+    after, exceptions, largest, start = weights.copy(), list[int](), 0, 0
+    limit, most = 2 ** (statement.residual_bits - 1), 2 ** (8 * statement.value_bytes - 1)
+    for t in statement.tensors:
+        end = start + t.blocks(statement.block)
+        parts = (weights[start:end], public.mask[start:end], gradients[start:end].astype(np.int64))
+        w, m, g = (torch.from_numpy(np.ascontiguousarray(p)) for p in parts)
+        d = torch.from_numpy(public.direction[start:end].astype(np.int64))
+        change = compensated(w, m, g, t, d)
+        left = residuals(w, change, m, g, t, d).abs().amax(1)
+        far = (left >= limit) | (change.abs().amax(1) >= most)
+        change[far] = (-w * m)[far]
+        largest = max(largest, int(left[~far].max()) if bool((~far).any()) else 0)
+        exceptions += (far.nonzero().flatten() + start).tolist()
+        after[start:end] += change.numpy()
+        start = end
+    return Carried(after, tuple(exceptions), largest)
+
+
+def _whole(epoch: Epoch, weights: Tensors, gradients: Tensors) -> tuple[Whole, NDArray[np.int8]]:
+    w = whole(weights, epoch.tensors, epoch.block)
+    if int(np.abs(w).max()) >= 2 ** (8 * epoch.value_bytes - 1):
+        raise BadParameter(
+            "A weight is too large for the epoch's scales.",
+            "They have room for four times the provider's largest weight.",
+            "Ask the provider for an epoch with more room.",
+        )
+    return w, whole_gradients(gradients, epoch.tensors, epoch.block)
+
+
+def _bare(epoch: Epoch) -> Statement:
+    """A statement of which only sizes are used."""
+    return Statement(
+        version=VERSION,
+        tensors=epoch.tensors,
+        block=epoch.block,
+        sketches=epoch.sketches,
+        value_bytes=epoch.value_bytes,
+        residual_bits=epoch.residual_bits,
+        degree=epoch.degree,
+        opened=epoch.opened,
+        size=epoch.size,
+        mask="",
+        direction="",
+        exceptions=(),
+        weights="",
+        gradients="",
+        post="",
+    )

@@ -1,0 +1,217 @@
+"""The steps of provider, client and verifier over files, as the command line takes them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rescind.core.canonical import build, dumps, plain
+from rescind.core.errors import BadData, BadParameter
+from rescind.core.protocols import Progress
+from rescind.proofs.mask_proof.statement import Public, Statement
+from rescind.proofs.reading import parse_json
+from rescind.proofs.signing import load_public as load_key
+from rescind.zk import signed
+from rescind.zk.check import Received, Verdict, check
+from rescind.zk.client import Opening, commit, compensate, prove_once
+from rescind.zk.provider import Wish, check_slack, make
+from rescind.zk.tensors import Tensors, load_public, load_tensors, save_public
+from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
+
+INPUTS = ("weights", "gradients", "mask", "direction")
+T = TypeVar("T", Commitment, Statement, Opening)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Files of a provider, and its public key."""
+
+    epoch: Path
+    order: Path
+    mask: Path
+    key: Path
+
+    def read(self) -> tuple[Epoch, MaskOrder, Public]:
+        """All of them, by the key.
+
+        Raises:
+            VerificationFailed: one is not signed by it.
+            BadData, BadParameter: one is missing or something else.
+        """
+        key = load_key(_bytes(self.key))
+        order = signed.opened(MaskOrder, _bytes(self.order), key)
+        return read_epoch(self.epoch, self.key), order, load_public(self.mask)
+
+
+def read_epoch(epoch: Path, key: Path) -> Epoch:
+    """A signed epoch. Raises as ``Published.read``."""
+    return signed.opened(Epoch, _bytes(epoch), load_key(_bytes(key)))
+
+
+def new_key(private: Path, public: Path) -> str:
+    """As ``signed.new_key``."""
+    return signed.new_key(private, public)
+
+
+def make_mask(inputs: Path, private: Path, folder: Path, wish: Wish) -> dict[str, Any]:
+    """Write epoch.json, to publish, and order.json and mask.npz, to publish after the closing.
+
+    ``inputs`` holds the first four arguments of ``provider.make``, each a safetensors file of that
+    name.
+
+    Raises:
+        BadParameter, BadData, InsufficientEvidence: as ``provider.make``; or a file exists.
+    """
+    signer = signed.read_private(private)
+    made = make(*(load_tensors(inputs / f"{name}.safetensors") for name in INPUTS), wish)
+    folder.mkdir(parents=True, exist_ok=True)
+    _new(folder / "epoch.json", signed.sign(made.epoch, signer))
+    _new(folder / "order.json", signed.sign(made.order, signer), secret=True)
+    save_public(folder / "mask.npz", made.public)
+    statement = made.epoch.statement(made.order, (), Roots(weights="", gradients=""))
+    return {
+        "epoch": str(folder / "epoch.json"),
+        "order": str(folder / "order.json"),
+        "mask": str(folder / "mask.npz"),
+        "residual_of_pull": round(check_slack(statement), 4),
+        "exceptions": len(made.simulated.exceptions),
+        "blocks": statement.blocks,
+    }
+
+
+def commit_files(
+    epoch: Path, key: Path, model: Path, gradients: Path, out: Path, secret: Path
+) -> dict[str, Any]:
+    """Write a commitment, and what opens it. Raises as ``client.commit``."""
+    committed, opening = commit(
+        read_epoch(epoch, key), load_tensors(model), load_tensors(gradients)
+    )
+    _new(secret, dumps(plain(opening)), secret=True)
+    _new(out, dumps(plain(committed)))
+    return {"commitment": str(out), "secret": str(secret), "client": committed.client}
+
+
+def compensate_files(
+    published: Published, model: Path, gradients: Path, out: Path
+) -> dict[str, Any]:
+    """Write the new model: all tensors of the old one, those of the epoch changed.
+
+    Raises:
+        BadData, BadParameter, VerificationFailed: as ``client.compensate``.
+    """
+    from safetensors.numpy import save_file
+
+    epoch, order, public = published.read()
+    weights = load_tensors(model)
+    new, done = compensate(epoch, order, public, weights, load_tensors(gradients))
+    if out.exists():
+        raise BadParameter(f"{out} exists already.", do="Name a new file.")
+    save_file({**weights, **new}, out)
+    count = len(done.exceptions)
+    return {"model": str(out), "exceptions": count, "blocks": len(public.mask)}
+
+
+def prove_files(
+    published: Published,
+    model: Path,
+    gradients: Path,
+    secret: Path,
+    statement: Path,
+    proof: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write statement and proof. The opening is marked as used before the proof is there, so that
+    no crash lets a second one be made.
+
+    Raises:
+        Refused: it was used.
+        BadData, BadParameter, VerificationFailed: as ``client.prove_once``.
+    """
+    epoch, order, public = published.read()
+    opening = _read(Opening, secret)
+    tensors = load_tensors(model), load_tensors(gradients)
+    if not opening.used:
+        mark_used(secret, opening)
+    said, data, _ = prove_once(epoch, order, public, *tensors, opening, progress)
+    _new(statement, said.canonical())
+    _new(proof, data)
+    return {"statement": str(statement), "proof": str(proof), "bytes": len(data)}
+
+
+def mark_used(path: Path, opening: Opening) -> None:
+    """Write, for good, that a proof was begun with an opening."""
+    from dataclasses import replace
+
+    beside = path.with_suffix(".used")
+    _new(beside, dumps(plain(replace(opening, used=True))), secret=True)
+    beside.replace(path)
+
+
+def verify_files(
+    published: Published,
+    commitment: Path,
+    statement: Path,
+    proof: Path,
+    *,
+    again: bool,
+    model: Path | None,
+    opening: str | None,
+) -> Verdict:
+    """Check everything; ``opening`` is the seed, in hex, of the third root.
+
+    Raises:
+        VerificationFailed: it names the first check that failed.
+        BadData, BadParameter: files that are missing or do not belong together.
+    """
+    epoch, order, public = published.read()
+    said = _read(Statement, statement)
+    committed = _read(Commitment, commitment)
+    got = Received(epoch, order, committed, said, public, _bytes(proof))
+    weights: Tensors | None = None if model is None else load_tensors(model)
+    seed = None if opening is None else _seed(opening)
+    if (weights is None) != (seed is None):
+        raise BadParameter(
+            "A model is compared with the seed of its root.",
+            "One without the other shows nothing.",
+            "Give --model and --opening together.",
+        )
+    return check(got, again=again, model=weights, post_seed=seed)
+
+
+def _seed(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise BadParameter(
+            "The opening is no hex.", do="It is `post` in the secret file."
+        ) from error
+
+
+def _read(kind: type[T], path: Path) -> T:
+    try:
+        return build(kind, parse_json(_bytes(path)))
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadData(
+            f"{path} is no {kind.__name__.lower()}: {str(error)[:80]}.",
+            "It was changed, or is another file.",
+            "Name the file that `rescind zk` wrote.",
+        ) from error
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise BadParameter(f"There is no file {path}.", do="Check the path.")
+    return path.read_bytes()
+
+
+def _new(path: Path, data: bytes, *, secret: bool = False) -> None:
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
+    except FileExistsError as error:
+        raise BadParameter(f"{path} exists already.", do="Name a new file.") from error
+    with os.fdopen(number, "wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())

@@ -1,0 +1,209 @@
+"""The provider's side: terms and a sealed order, from its own model and gradients."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from math import ceil, log2
+
+import numpy as np
+
+from rescind.core.errors import BadParameter, InsufficientEvidence
+from rescind.core.mask_terms import TensorTerms
+from rescind.proofs.mask_proof.soundness import columns_for
+from rescind.proofs.mask_proof.statement import Public, Statement
+from rescind.zk.client import Carried, carried_out
+from rescind.zk.tensors import (
+    DIRECTION,
+    Tensors,
+    Whole,
+    masked,
+    whole,
+    whole_direction,
+    whole_gradients,
+)
+from rescind.zk.terms import MOST, Epoch, MaskOrder, Roots, slack
+
+CLIPPED = 0.999  # of the provider's gradients lie below half of what a byte holds
+ROOM = 4.0  # a client's weights, and a change, may be so many times the provider's largest weight
+MORE = 4.0  # a client's residual may be so many times the provider's
+LARGEST_SIZE = 8192
+MOST_BITS_OF_TWO = 108.0  # above, challenges are of the extension of degree 3
+NO_ROOTS = Roots(weights="", gradients="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the provider chooses.
+
+    ``alpha`` is how hard weights are pulled, ``damping`` relative to the mean diagonal of the
+    Fisher information, ``reached`` the share of its own simulation that a client must reach along
+    the gradient of each tensor, ``bits`` the soundness.
+    """
+
+    goal: str
+    records: int
+    alpha: float = 0.006
+    damping: float = 0.1
+    reached: float = 0.5
+    block: int = 64
+    value_bytes: int = 3
+    bits: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """The epoch, to be published; order and public file, to be kept until it is closed; and what
+    the provider's own model became.
+    """
+
+    epoch: Epoch
+    order: MaskOrder
+    public: Public
+    simulated: Carried
+
+
+def make(
+    weights: Tensors, gradients: Tensors, mask: Tensors, direction: Tensors, wish: Wish
+) -> Made:
+    """Terms and order for all tensors that have a mask.
+
+    Args:
+        weights: of the provider's model.
+        gradients: (n, *shape) sketches of its own retained data (``zk_apex.fisher.sketches``).
+        mask: not 0 where a weight is masked, by tensor.
+        direction: the gradient of the forget set's mean loss.
+        wish: the choices.
+
+    Raises:
+        BadParameter: a choice out of range; a residual could hide too much of the pull.
+        BadData: tensors that do not fit each other.
+        InsufficientEvidence: the simulation does not move along the gradient.
+    """
+    _refuse(wish)
+    terms = tuple(_terms(name, weights, gradients, wish) for name in sorted(mask))
+    size = wish.block
+    public = Public(masked(mask, terms, size), whole_direction(direction, terms, size))
+    numbers = {t.name: gradients[t.name].shape[0] for t in terms}
+    if len(set(numbers.values())) != 1:
+        raise BadParameter(f"Tensors have different numbers of gradients: {numbers}.")
+    epoch, order = _draft(terms, public, max(numbers.values()), wish)
+    own = whole(weights, terms, size), whole_gradients(gradients, terms, size)
+    first = carried_out(*own, public, _simulated(epoch, order))
+    bits = max(8, ceil(log2(max(1, MORE * first.residual))) + 1)
+    epoch = replace(epoch, residual_bits=bits)
+    simulated = carried_out(*own, public, _simulated(epoch, order))
+    order = replace(order, floors=_floors(own[0], simulated, public, epoch, wish.reached))
+    epoch = replace(epoch, seal=order.seal)
+    check_slack(epoch.statement(order, (), NO_ROOTS))
+    return Made(epoch, order, public, simulated)
+
+
+def _draft(
+    terms: tuple[TensorTerms, ...], public: Public, count: int, wish: Wish
+) -> tuple[Epoch, MaskOrder]:
+    """Both before the simulation: with room for any residual, no floors, and not sealed."""
+    opened = columns_for(wish.bits)
+    epoch = Epoch(
+        id=secrets.token_hex(8),
+        tensors=terms,
+        block=wish.block,
+        sketches=count,
+        value_bytes=wish.value_bytes,
+        residual_bits=32,
+        degree=2 if wish.bits <= MOST_BITS_OF_TWO else 3,
+        opened=opened,
+        size=_size(len(public.mask), opened),
+        seal="",
+    )
+    mask, direction = public.digests()
+    order = MaskOrder(
+        goal=wish.goal,
+        records=wish.records,
+        mask=mask,
+        direction=direction,
+        # c = alpha mean(N F) 2^bits / rms(g), of the provider's numbers
+        pulls=tuple(
+            round(wish.alpha * t.damping / wish.damping * 2**t.weight_bits / DIRECTION)
+            for t in terms
+        ),
+        floors=(0,) * len(terms),
+        salt=secrets.token_hex(32),
+    )
+    return epoch, order
+
+
+def _simulated(epoch: Epoch, order: MaskOrder) -> Statement:
+    return replace(epoch, seal=order.seal).statement(order, (), NO_ROOTS)
+
+
+def check_slack(statement: Statement) -> float:
+    """What share of the pull an accepted residual may be at most.
+
+    Raises:
+        BadParameter: more than 15 %.
+    """
+    share = slack(statement, DIRECTION)
+    if share > MOST:
+        raise BadParameter(
+            f"A residual that is accepted could be {share:.0%} of the pull.",
+            f"Above {MOST:.0%} a client could undo a good part of it unseen.",
+            "Use a larger alpha, or weights of 3 bytes.",
+        )
+    return share
+
+
+def _refuse(wish: Wish) -> None:
+    shares = wish.alpha > 0.0 and wish.damping >= 1e-2 and 0.0 <= wish.reached < 1.0
+    if not shares or not 40.0 <= wish.bits <= 128.0 or wish.block < 1:
+        raise BadParameter(
+            f"These choices cannot be: {wish}.",
+            "alpha is above 0, damping at least .01, reached from 0 to 1, bits from 40 to 128.",
+        )
+
+
+def _terms(name: str, weights: Tensors, gradients: Tensors, wish: Wish) -> TensorTerms:
+    if name not in weights or name not in gradients:
+        raise BadParameter(
+            f"{name} has a mask, and no weight or no gradients.",
+            do="Name the same tensors in all files.",
+        )
+    seen = np.abs(gradients[name].astype(np.float64))
+    step = float(np.quantile(seen, CLIPPED)) / 64
+    if not step > 0.0:
+        raise InsufficientEvidence(
+            f"The gradients of {name} are 0.", do="Leave this tensor out of the mask."
+        )
+    units = np.clip(np.rint(gradients[name] / step), -127, 127)
+    largest = max(float(np.abs(weights[name]).max()) * ROOM, 1e-6)
+    limit = 2 ** (8 * wish.value_bytes - 1) - 1
+    return TensorTerms(
+        name=name,
+        shape=tuple(weights[name].shape),
+        weight_bits=int(np.floor(np.log2(limit / largest))),
+        gradient_step=step,
+        damping=max(1, round(wish.damping * len(units) * float((units**2).mean()))),
+    )
+
+
+def _floors(
+    before: Whole, simulated: Carried, public: Public, epoch: Epoch, reached: float
+) -> tuple[int, ...]:
+    """What a client must reach of <g, D>; where the provider's own change is against g, which the
+    mask alone may bring about, twice as much against it.
+    """
+    found, start = [], 0
+    along = (simulated.weights - before) * public.direction.astype(np.int64)
+    for t in epoch.tensors:
+        end = start + t.blocks(epoch.block)
+        total = int(along[start:end].sum())
+        found.append(int(reached * total) if total > 0 else 2 * total)
+        start = end
+    return tuple(found)
+
+
+def _size(blocks: int, opened: int) -> int:
+    size = 64
+    while size - opened < min(blocks, LARGEST_SIZE - opened) or size <= 2 * opened:
+        size *= 2
+    return size

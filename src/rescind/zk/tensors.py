@@ -1,0 +1,150 @@
+"""Tensors of files as blocks of whole numbers, and back; numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescind.core.errors import BadData, BadParameter, MissingExtra
+from rescind.core.mask_terms import TensorTerms
+from rescind.proofs.mask_proof.statement import Public
+
+Tensors = Mapping[str, NDArray[Any]]
+Whole = NDArray[np.int64]
+DIRECTION = 32  # root mean square of g in units
+
+
+def load_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        BadParameter: there is no such file.
+        BadData: it is no safetensors file.
+        MissingExtra: safetensors is not installed.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise MissingExtra(
+            f"{error.name} is not installed.",
+            "Weights are read from safetensors files.",
+            'Type: pip install "rescind[prove]"',
+        ) from error
+    if not path.is_file():
+        raise BadParameter(f"There is no file {path}.", do="Check the path.")
+    try:
+        found: dict[str, NDArray[Any]] = load_file(path)
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise BadData(f"{path} is no safetensors file that numpy reads: {error}.") from error
+    return found
+
+
+def blocks_of(tensor: NDArray[Any], size: int) -> NDArray[Any]:
+    """(blocks, size) of a tensor, row by row, zeros at the end."""
+    flat = tensor.reshape(-1)
+    found = np.concatenate([flat, np.zeros(-len(flat) % size, dtype=flat.dtype)])
+    return found.reshape(-1, size)
+
+
+def whole(tensors: Tensors, terms: Sequence[TensorTerms], size: int) -> Whole:
+    """All weights in units, (blocks, size).
+
+    Raises:
+        BadData: a tensor is missing, of another shape, or holds what is no finite number.
+    """
+    found = [blocks_of(_units(tensors, t, 2.0**t.weight_bits), size) for t in terms]
+    return np.concatenate(found)
+
+
+def whole_gradients(tensors: Tensors, terms: Sequence[TensorTerms], size: int) -> NDArray[np.int8]:
+    """All gradients in units, (blocks, n, size), cut off at 127.
+
+    Raises:
+        BadData: as ``whole``; a gradient has one dimension more than its weight, the first.
+    """
+    found = []
+    for t in terms:
+        units = np.clip(_units(tensors, t, 1 / t.gradient_step, more=1), -127, 127).astype(np.int8)
+        found.append(np.stack([blocks_of(one, size) for one in units], 1))
+    return np.concatenate(found)
+
+
+def whole_direction(tensors: Tensors, terms: Sequence[TensorTerms], size: int) -> NDArray[np.int8]:
+    """G in units of a 32nd of each tensor's root mean square, (blocks, size), cut off at 127."""
+    found = []
+    for t in terms:
+        values = _checked(tensors, t, 0).astype(np.float64)
+        rms = float(np.sqrt((values**2).mean()))
+        units = np.rint(values * (DIRECTION / rms)) if rms > 0 else np.zeros_like(values)
+        found.append(blocks_of(np.clip(units, -127, 127).astype(np.int8), size))
+    return np.concatenate(found)
+
+
+def masked(tensors: Tensors, terms: Sequence[TensorTerms], size: int) -> NDArray[np.bool_]:
+    """The mask, (blocks, size)."""
+    return np.concatenate([blocks_of(_checked(tensors, t, 0) != 0, size) for t in terms])
+
+
+def floats(values: Whole, terms: Sequence[TensorTerms], size: int) -> dict[str, NDArray[Any]]:
+    """The tensors of weights in units, as float32, which holds them exactly."""
+    found, start = {}, 0
+    for t in terms:
+        end = start + t.blocks(size)
+        flat = values[start:end].reshape(-1)[: int(np.prod(t.shape))]
+        exact = flat.astype(np.float64) / 2.0**t.weight_bits
+        found[t.name] = exact.astype(np.float32).reshape(t.shape)
+        start = end
+    return found
+
+
+def save_public(path: Path, public: Public) -> None:
+    """Write mask and direction."""
+    np.savez_compressed(path, mask=public.mask, direction=public.direction)
+
+
+def load_public(path: Path) -> Public:
+    """Mask and direction of a file.
+
+    Raises:
+        BadParameter: there is no such file.
+        BadData: it holds something else.
+    """
+    if not path.is_file():
+        raise BadParameter(f"There is no file {path}.", do="Name the provider's mask.npz.")
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            mask, direction = found["mask"], found["direction"]
+    except (ValueError, OSError, KeyError) as error:
+        raise BadData(f"{path} holds no mask: {error}.") from error
+    if mask.dtype != np.bool_ or direction.dtype != np.int8 or mask.ndim != 2:
+        raise BadData(f"{path} holds no mask of blocks.", do="Name the provider's mask.npz.")
+    return Public(mask, direction)
+
+
+def _units(tensors: Tensors, terms: TensorTerms, scale: float, more: int = 0) -> Whole:
+    return np.rint(_checked(tensors, terms, more).astype(np.float64) * scale).astype(np.int64)
+
+
+def _checked(tensors: Tensors, terms: TensorTerms, more: int) -> NDArray[Any]:
+    values = tensors.get(terms.name)
+    if (
+        values is None
+        or values.shape[more:] != terms.shape
+        or values.ndim != len(terms.shape) + more
+    ):
+        shape = "missing" if values is None else f"of shape {values.shape}"
+        raise BadData(
+            f"{terms.name} is {shape}; its weight has the shape {terms.shape}.",
+            "The terms of the epoch are about this tensor.",
+            "Use the model that the epoch is about.",
+        )
+    if not np.isfinite(values).all():
+        raise BadData(
+            f"{terms.name} holds what is no finite number.", do="Look for a model that diverged."
+        )
+    return values

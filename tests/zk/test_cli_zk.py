@@ -1,0 +1,143 @@
+"""`rescind zk`: the way of an order over files, from the provider's key to a stranger's check."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parties import client, forgetting, provider
+from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner, Result
+
+from rescind.cli.main import app
+
+
+def rescind(*args: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def parsed(*args: str | Path) -> Any:
+    result = rescind(*args, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All files, up to a proof."""
+    at = tmp_path_factory.mktemp("zk")
+    own, (mask, direction), other = provider(), forgetting(), client()
+    for name, tensors in {
+        "weights": own.weights,
+        "gradients": own.gradients,
+        "mask": mask,
+        "direction": direction,
+        "client": other.weights,
+        "client-g": other.gradients,
+    }.items():
+        save_file(dict(tensors), at / f"{name}.safetensors")
+    parsed("zk", "key", at / "provider.key", at / "provider.pem")
+    parsed(*mask_command(at), "--bits", "40", "--alpha", "0.02")
+    parsed(
+        "zk", "commit", at / "out/epoch.json", "--key", at / "provider.pem", *model(at),
+        "--out", at / "commitment.json", "--secret", at / "opening.json",
+    )  # fmt: skip
+    new = at / "new.safetensors"
+    parsed("zk", "compensate", *published(at), *model(at), "--out", new)
+    parsed("zk", "prove", *published(at), *model(at), *proof(at))
+    return at
+
+
+def mask_command(at: Path) -> list[str | Path]:
+    return [
+        "zk", "mask", at, "--sign-with", at / "provider.key", "--records", "600",
+        "--out", at / "out",
+    ]  # fmt: skip
+
+
+def published(at: Path) -> list[str | Path]:
+    out = at / "out"
+    return [out / "epoch.json", out / "order.json", out / "mask.npz", "--key", at / "provider.pem"]
+
+
+def model(at: Path) -> list[str | Path]:
+    return ["--model", at / "client.safetensors", "--gradients", at / "client-g.safetensors"]
+
+
+def proof(at: Path) -> list[str | Path]:
+    return [
+        "--secret", at / "opening.json", "--statement", at / "statement.json",
+        "--proof", at / "proof.bin",
+    ]  # fmt: skip
+
+
+def checked(at: Path) -> list[str | Path]:
+    return [
+        "zk", "verify", *published(at), "--commitment", at / "commitment.json",
+        "--statement", at / "statement.json", "--proof", at / "proof.bin",
+    ]  # fmt: skip
+
+
+def test_a_stranger_checks_the_proof_and_the_owner_of_the_weights_their_file(place: Path) -> None:
+    found = parsed(*checked(place))
+    assert found["bits"] > 39.5 and found["not_covered"]
+    seed = json.loads((place / "opening.json").read_text())["post"]
+    tied = ["--model", place / "new.safetensors", "--opening", seed]
+    assert len(parsed(*checked(place), *tied)["checked"]) == 3
+    text = rescind(*checked(place)).stdout
+    assert "not audited" in text and "bits an attempt" in text
+    old, new = (load_file(place / f"{n}.safetensors") for n in ("client", "new"))
+    assert old.keys() == new.keys()
+
+
+def test_a_stranger_needs_no_torch(place: Path) -> None:
+    code = (
+        "import sys\nfrom rescind.cli.main import run\nsys.argv = ['rescind', *sys.argv[1:]]\n"
+        "try:\n    run()\nexcept SystemExit as end:\n"
+        "    assert not end.code, end.code\nassert 'torch' not in sys.modules\n"
+    )
+    args = [str(a) for a in checked(place)]
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_second_proof_is_refused_and_the_opening_says_so(place: Path) -> None:
+    assert json.loads((place / "opening.json").read_text())["used"] is True
+    again = rescind(
+        "zk", "prove", *published(place), *model(place), "--secret", place / "opening.json",
+        "--statement", place / "s2.json", "--proof", place / "p2.bin",
+    )  # fmt: skip
+    assert again.exit_code != 0 and "already" in again.stderr
+    assert not (place / "p2.bin").exists()
+
+
+@pytest.mark.parametrize("name", ["proof.bin", "statement.json", "commitment.json"])
+def test_a_changed_file_ends_with_three_or_says_what_it_is(place: Path, name: str) -> None:
+    path, data = place / name, (place / name).read_bytes()
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1
+    try:
+        path.write_bytes(bytes(changed))
+        result = rescind(*checked(place))
+    finally:
+        path.write_bytes(data)
+    assert result.exit_code != 0 and result.stderr.count("Error:") == 1
+
+
+def test_bad_input_gets_one_error_that_says_what_to_do(place: Path, tmp_path: Path) -> None:
+    few = rescind(*mask_command(place)[:-3], "20", "--out", tmp_path / "few")
+    assert few.exit_code != 0 and "would show them" in few.stderr
+    twice = rescind("zk", "key", place / "provider.key", place / "other.pem")
+    assert "exists already" in twice.stderr
+    parsed("zk", "key", tmp_path / "other.key", tmp_path / "other.pem")
+    wrong = [a if a != place / "provider.pem" else tmp_path / "other.pem" for a in checked(place)]
+    result = rescind(*wrong)
+    assert result.exit_code == 3 and "trust" in result.stderr
+    lone = rescind(*checked(place), "--model", place / "new.safetensors")
+    assert "--opening" in lone.stderr
+    missing = rescind(*checked(place)[:-1], tmp_path / "none.bin")
+    assert "There is no file" in missing.stderr

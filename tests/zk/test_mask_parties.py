@@ -1,0 +1,198 @@
+"""Provider, client and verifier: an order is sealed, carried out, proved once and checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from parties import accuracy, client, forgetting, made, provider
+
+from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
+from rescind.proofs.mask_proof.statement import Public
+from rescind.proofs.signing import load_public
+from rescind.zk import signed
+from rescind.zk.check import Received, check
+from rescind.zk.client import Opening, commit, compensate, post_root, prove_once
+from rescind.zk.provider import Wish, check_slack, make
+from rescind.zk.tensors import blocks_of, floats, save_public, whole
+from rescind.zk.tensors import load_public as load_mask
+from rescind.zk.terms import Commitment, Epoch, MaskOrder
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Nothing is told."""
+
+
+@cache
+def received() -> tuple[Received, Opening, Any]:
+    """What a verifier gets of an honest client, its opening, and the new weights."""
+    epoch, own = made(), client()
+    committed, opening = commit(epoch.epoch, own.weights, own.gradients)
+    new, _ = compensate(epoch.epoch, epoch.order, epoch.public, own.weights, own.gradients)
+    statement, proof, used = prove_once(
+        epoch.epoch, epoch.order, epoch.public, own.weights, own.gradients, opening, quiet
+    )
+    got = Received(epoch.epoch, epoch.order, committed, statement, epoch.public, proof)
+    return got, used, new
+
+
+def test_an_honest_client_is_believed_and_has_forgotten_more() -> None:
+    got, opening, new = received()
+    found = check(got, again=True, model=new, post_seed=opening.seeds.post)
+    assert len(found.checked) == 4 and found.bits > 39.5 and found.share <= 0.15
+    own = client()
+    assert accuracy(own.model, new, 2) < accuracy(own.model, None, 2) - 0.1
+    others = [accuracy(own.model, w, 0) + accuracy(own.model, w, 1) for w in (None, new)]
+    assert others[1] > others[0] - 0.2
+    mask, _ = forgetting()
+    assert all(not new[n][mask[n] != 0].any() for n in new)
+
+
+def test_the_opening_serves_one_proof() -> None:
+    got, used, _ = received()
+    own = client()
+    with pytest.raises(Refused, match="already"):
+        prove_once(got.epoch, got.order, got.public, own.weights, own.gradients, used, quiet)
+
+
+def test_what_was_not_committed_before_is_seen() -> None:
+    got, _, _ = received()
+    other, _ = commit(got.epoch, client(2).weights, client(2).gradients)
+    with pytest.raises(VerificationFailed, match="epoch, order and commitment"):
+        check(replace(got, commitment=other))
+    later, _ = commit(got.epoch, client().weights, client(2).gradients)
+    with pytest.raises(VerificationFailed):
+        check(replace(got, commitment=later))
+    foreign = replace(got.commitment, epoch="0" * 64)
+    with pytest.raises(VerificationFailed, match="another epoch"):
+        check(replace(got, commitment=foreign))
+
+
+def test_an_order_that_was_not_sealed_is_refused_by_all() -> None:
+    got, opening, _ = received()
+    own = client()
+    floors = tuple(f - 1 for f in got.order.floors)
+    changed = replace(got.order, floors=floors)
+    with pytest.raises(VerificationFailed, match="sealed"):
+        check(replace(got, order=changed))
+    fresh = replace(opening, used=False)
+    with pytest.raises(VerificationFailed, match="sealed"):
+        prove_once(got.epoch, changed, got.public, own.weights, own.gradients, fresh, quiet)
+    with pytest.raises(VerificationFailed, match="sealed"):
+        compensate(got.epoch, changed, got.public, own.weights, own.gradients)
+
+
+def test_another_mask_beside_a_good_order_is_refused() -> None:
+    got, _, _ = received()
+    mask = got.public.mask.copy()
+    mask[0, 0] = not mask[0, 0]
+    public = Public(mask, got.public.direction)
+    with pytest.raises(BadData, match="mask"):
+        check(replace(got, public=public))
+    with pytest.raises(BadData):
+        compensate(got.epoch, got.order, public, client().weights, client().gradients)
+
+
+def test_another_model_is_not_the_one_that_was_proved() -> None:
+    got, opening, new = received()
+    name = sorted(new)[0]
+    moved = {**new, name: new[name].copy()}
+    moved[name].flat[5] += np.float32(2.0 ** -got.epoch.tensors[0].weight_bits)
+    with pytest.raises(VerificationFailed, match="third root"):
+        check(got, model=moved, post_seed=opening.seeds.post)
+    moved[name].flat[5] += np.float32(1e-7)
+    with pytest.raises(VerificationFailed):
+        check(got, model=moved, post_seed=opening.seeds.post)
+    with pytest.raises(VerificationFailed):
+        check(got, model=new, post_seed=b"0" * 32)
+    assert post_root(got.statement, new, opening.seeds.post) == got.statement.post
+
+
+def test_a_gradient_along_the_direction_does_not_reach_the_floor() -> None:
+    """A client that commits to it in time cancels its pull, and cannot prove the order."""
+    epoch, own = made(), client()
+    _, direction = forgetting()
+    fake = {n: g.copy() for n, g in own.gradients.items()}
+    for t in epoch.epoch.tensors:
+        scale = 120 * t.gradient_step / np.abs(direction[t.name]).max()
+        fake[t.name][:] = direction[t.name] * scale
+    committed, opening = commit(epoch.epoch, own.weights, fake)
+    assert committed.roots.gradients
+    with pytest.raises(VerificationFailed, match="floor"):
+        prove_once(epoch.epoch, epoch.order, epoch.public, own.weights, fake, opening, quiet)
+
+
+def test_an_order_for_a_subject_or_few_records_is_refused() -> None:
+    order = made().order
+    with pytest.raises(BadParameter, match="would show them"):
+        replace(order, records=499)
+    with pytest.raises(BadParameter, match="would show them"):
+        replace(order, goal="subject")
+
+
+def test_a_pull_that_drowns_in_residuals_is_refused() -> None:
+    own, (mask, direction) = provider(), forgetting()
+    wish = Wish(goal="class", records=600, alpha=1e-5, block=16, bits=40.0, value_bytes=2)
+    with pytest.raises(BadParameter, match="of the pull"):
+        make(own.weights, own.gradients, mask, direction, wish)
+    assert (
+        check_slack(made().epoch.statement(made().order, (), received()[0].commitment.roots)) < 0.15
+    )
+
+
+def test_weights_go_into_units_and_back_exactly() -> None:
+    epoch, own = made().epoch, client()
+    units = whole(own.weights, epoch.tensors, epoch.block)
+    back = floats(units, epoch.tensors, epoch.block)
+    again = whole(back, epoch.tensors, epoch.block)
+    assert (units == again).all()
+    for t in epoch.tensors:
+        error = np.abs(back[t.name] - own.weights[t.name]).max()
+        assert error <= 2.0 ** -(t.weight_bits + 1)
+    assert blocks_of(np.arange(5), 4).tolist() == [[0, 1, 2, 3], [4, 0, 0, 0]]
+    with pytest.raises(BadData, match="missing"):
+        whole({}, epoch.tensors, epoch.block)
+    broken = {n: np.full_like(w, np.nan) for n, w in own.weights.items()}
+    with pytest.raises(BadData, match="finite"):
+        whole(broken, epoch.tensors, epoch.block)
+    large = {n: w * 100 for n, w in own.weights.items()}
+    with pytest.raises(BadParameter, match="too large"):
+        commit(epoch, large, own.gradients)
+
+
+def test_what_is_signed_is_read_with_the_trusted_key_alone(tmp_path: Path) -> None:
+    one, other = (tmp_path / n for n in ("one", "other"))
+    signed.new_key(one, tmp_path / "one.pem")
+    signed.new_key(other, tmp_path / "other.pem")
+    with pytest.raises(BadParameter, match="exists"):
+        signed.new_key(one, tmp_path / "three.pem")
+    assert one.stat().st_mode & 0o077 == 0
+    key, wrong = (load_public((tmp_path / f"{n}.pem").read_bytes()) for n in ("one", "other"))
+    epoch, order = made().epoch, made().order
+    data = signed.sign(epoch, signed.read_private(one))
+    assert signed.opened(Epoch, data, key) == epoch
+    assert signed.opened(MaskOrder, signed.sign(order, signed.read_private(one)), key) == order
+    with pytest.raises(VerificationFailed, match="trust"):
+        signed.opened(Epoch, data, wrong)
+    with pytest.raises(VerificationFailed, match="type"):
+        signed.opened(MaskOrder, data, key)
+    with pytest.raises(BadData):
+        signed.opened(Epoch, b"{", key)
+    with pytest.raises(BadParameter, match="no private key"):
+        signed.read_private(tmp_path / "one.pem")
+
+
+def test_the_public_file_holds_mask_and_direction_and_no_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "mask.npz"
+    save_public(path, made().public)
+    assert load_mask(path).digests() == made().public.digests()
+    np.savez(path, mask=np.array([{"a": 1}], dtype=object), direction=np.zeros(3))
+    with pytest.raises(BadData):
+        load_mask(path)
+    with pytest.raises(BadParameter):
+        load_mask(tmp_path / "none.npz")
+    assert isinstance(received()[0].commitment, Commitment)
