@@ -595,8 +595,14 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         axes.plot(
             *zip(*points, strict=True), "o-", color=colour, label=f"directed, gradient: {which}"
         )
-    alone = {"original": "k*", "fisher mask": "rx", "guard": "mv", "masked fine-tune": "cs", "retrained": "g*",
-             "random mask, provider 0.006": "b+"}  # fmt: skip
+    alone = {
+        "original": "k*",
+        "fisher mask": "rx",
+        "guard": "mv",
+        "masked fine-tune": "cs",
+        "retrained": "g*",
+        "random mask, provider 0.006": "b+",
+    }
     for name, mark in alone.items():
         if name in edits:
             axes.plot(edits[name]["personal"][0], edits[name]["forget"][0], mark, ms=9, label=name)

@@ -65,7 +65,10 @@ def make_mask(inputs: Path, private: Path, folder: Path, wish: Wish) -> dict[str
         BadParameter, BadData, InsufficientEvidence: as ``provider.make``; or a file exists.
     """
     signer = signed.read_private(private)
-    made = make(*(load_tensors(inputs / f"{name}.safetensors") for name in INPUTS), wish)
+    weights, gradients, mask, direction = (
+        load_tensors(inputs / f"{name}.safetensors") for name in INPUTS
+    )
+    made = make(weights, gradients, mask, direction, wish)
     folder.mkdir(parents=True, exist_ok=True)
     _new(folder / "epoch.json", signed.sign(made.epoch, signer))
     _new(folder / "order.json", signed.sign(made.order, signer), secret=True)

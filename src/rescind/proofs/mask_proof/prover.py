@@ -51,6 +51,7 @@ from rescind.proofs.mask_proof.transform import (
 from rescind.proofs.mask_proof.witness import (
     Bytes,
     Secret,
+    StackWitness,
     padded,
     slack_of,
     stack_of,
@@ -121,8 +122,9 @@ class _Prover:
         public.check(statement)
         self.statement, self.progress = statement, progress
         self.layout, self.lanes = layout_of(statement), Lanes(statement, public)
-        slack, stacks = slack_of(statement, public, secret), range(statement.stacks)
-        self.stacks = [stack_witness(statement, public, secret, slack, k) for k in stacks]
+        self.public, self.secret = public, secret
+        self.slack = slack_of(statement, public, secret)
+        self._held_stack: tuple[int, StackWitness] | None = None
         self.seeds = {
             "weights": seeds.weights,
             "gradients": seeds.gradients,
@@ -157,23 +159,39 @@ class _Prover:
             if tree in ("aux", "helpers"):
                 yield self.rest(tree, stack)
 
+    def stack(self, number: int) -> StackWitness:
+        """What follows in a stack; of one at a time, so that memory does not grow with the model.
+
+        Raises:
+            VerificationFailed: the statement is not true of the secret.
+        """
+        if self._held_stack is None or self._held_stack[0] != number:
+            self._held_stack = None
+            s = self.statement
+            found = stack_witness(s, self.public, self.secret, self.slack, number)
+            self._held_stack = (number, found)
+        return self._held_stack[1]
+
     def place(self, tree: str, stack: int, place: int) -> Array:
         """Rows (r, row size) of one place."""
-        found, layout = self.stacks[stack], self.layout
+        layout = self.layout
         if tree == "aux":
-            values, each = found.aux[:, place], layout.aux_place
-        elif tree == "gradients":
-            values, each = found.gradients[:, :, place], layout.sketches
+            values, each = self.stack(stack).aux[:, place], layout.aux_place
         elif tree == "helpers":
-            values, each = self._held(found.looked[:, place]), layout.degree * layout.looked_place
+            looked = self.stack(stack).looked[:, place]
+            values, each = self._held(looked), layout.degree * layout.looked_place
+        elif tree == "gradients":
+            whole = stack_of(self.secret.gradients[:, :, place], self.statement, stack)
+            values, each = signed(whole), layout.sketches
         else:
-            whole = found.weights if tree == "weights" else found.post
-            values, each = whole[:, place : place + 1], 1
+            known = self.secret.weights if tree == "weights" else self.secret.post
+            whole = stack_of(known[:, place : place + 1], self.statement, stack)
+            values, each = signed(whole), 1
         return self._padded(values, tree, stack, place * each)
 
     def rest(self, tree: str, stack: int) -> Array:
         """Rows (r, row size) after all places."""
-        found, layout = self.stacks[stack], self.layout
+        found, layout = self.stack(stack), self.layout
         if tree == "aux":
             return self._padded(found.rest, tree, stack, layout.block * layout.aux_place)
         first = layout.block * layout.degree * layout.looked_place

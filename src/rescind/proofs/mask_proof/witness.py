@@ -30,13 +30,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackWitness:
-    """One stack, lanes first: aux rows of each place (lanes, places, r) and after them, and bytes
-    that are looked up.
+    """What follows from the secret in one stack, lanes first: aux rows of each place (lanes,
+    places, r) and after them, and bytes that are looked up.
     """
 
-    weights: Array
-    gradients: Array
-    post: Array
     aux: Array
     rest: Array
     looked: Bytes
@@ -95,7 +92,7 @@ def stack_witness(
     rest = np.concatenate(
         [signed(seen), counts, signed(summed)[:, None], slack_bytes.astype(np.uint64)], 1
     )
-    return StackWitness(signed(w), signed(g), signed(post), aux, rest, looked, slack_bytes)
+    return StackWitness(aux, rest, looked, slack_bytes)
 
 
 def check_true(

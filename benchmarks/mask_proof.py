@@ -1,0 +1,183 @@
+"""What a proof of a mask costs: processor seconds, bytes and memory, for models of several sizes.
+
+    python benchmarks/mask_proof.py [--sizes 131072 1048576 5701632]
+
+Weights, gradients and the mask are drawn, 4 % masked, blocks of 64, 32 gradients; compensations are
+solved and true. Each size runs in a process of its own, whose peak memory is told; the first proof
+of a small statement compiles the loops and is not counted. It writes
+benchmarks/results/mask_proof.json. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+
+from rescind.core.mask_terms import TensorTerms
+from rescind.proofs.mask_proof import soundness
+from rescind.proofs.mask_proof.proof_file import written
+from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
+from rescind.proofs.mask_proof.statement import ROOTS, VERSION, Public, Statement
+from rescind.proofs.mask_proof.verifier import verify
+from rescind.proofs.mask_proof.witness import Secret
+
+RESULT = Path(__file__).parent / "results" / "mask_proof.json"
+BLOCK, SKETCHES, SHARE = 64, 32, 0.04
+SIZES = (131_072, 1_048_576, 5_701_632)
+AT_ONCE = 512  # blocks that are solved together
+T = TypeVar("T")
+
+
+def drawn(weights: int, opened: int, size: int) -> tuple[Statement, Public, Secret]:
+    """A true statement without roots."""
+    draw, blocks = np.random.default_rng(0), weights // BLOCK
+    w = draw.integers(-(10**6), 10**6, (blocks, BLOCK))
+    g = draw.integers(-20, 21, (blocks, SKETCHES, BLOCK)).astype(np.int8)
+    mask = draw.random((blocks, BLOCK)) < SHARE
+    direction = draw.integers(-100, 101, (blocks, BLOCK)).astype(np.int8)
+    damping, pull, post = 500, 3_000, w.copy()
+    for start in range(0, blocks, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        post[part] += solved(w[part], g[part], mask[part], direction[part], damping, pull)
+    public = Public(mask, direction)
+    digests = public.digests()
+    terms = TensorTerms(
+        name="weights",
+        shape=(weights,),
+        weight_bits=22,
+        gradient_step=0.01,
+        damping=damping,
+        pull=pull,
+        floor=-(2**40),
+    )
+    statement = Statement(
+        version=VERSION,
+        tensors=(terms,),
+        block=BLOCK,
+        sketches=SKETCHES,
+        value_bytes=3,
+        residual_bits=20,
+        degree=2,
+        opened=opened,
+        size=size,
+        mask=digests[0],
+        direction=digests[1],
+        exceptions=(),
+        weights="",
+        gradients="",
+        post="",
+    )
+    return statement, public, Secret(w, g, post)
+
+
+def solved(w: Any, g: Any, mask: Any, direction: Any, damping: int, pull: int) -> Any:
+    """The rounded changes of blocks."""
+    wide = g.astype(np.float64)
+    fisher = wide.transpose(0, 2, 1) @ wide + damping * np.eye(BLOCK)
+    right = np.where(
+        mask, -w, pull * direction.astype(np.int64) + np.einsum("bij,bj->bi", fisher, w * mask)
+    )
+    either = mask[:, :, None] | mask[:, None, :]
+    reduced = np.where(either, 0.0, fisher) + np.eye(BLOCK) * mask[:, :, None]
+    change = np.rint(np.linalg.solve(reduced, right[:, :, None])[:, :, 0]).astype(np.int64)
+    return np.where(mask, -w, change) * mask.any(1)[:, None]
+
+
+def timed(action: Callable[[], T]) -> tuple[T, float]:
+    """What it gives, and its processor seconds."""
+    started = time.process_time()
+    return action(), round(time.process_time() - started, 2)
+
+
+def one(weights: int, size: int, opened: int) -> dict[str, Any]:
+    """One proof, verified."""
+    run(1024, 64, 12)  # compiles
+    return run(weights, size, opened)
+
+
+def run(weights: int, size: int, opened: int) -> dict[str, Any]:
+    """Commit, prove, verify."""
+    statement, public, secret = drawn(weights, opened, size)
+    keys = [os.urandom(32) for _ in range(3)]
+    seeds = Seeds(weights=keys[0], gradients=keys[1], post=keys[2])
+    values: tuple[Any, ...] = (secret.weights, secret.gradients, secret.post)
+    parts = dict(zip(ROOTS, values, strict=True))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def roots() -> dict[str, str]:
+        return {
+            tree: commit_values(tree, each, statement, getattr(seeds, tree)).root.hex()
+            for tree, each in parts.items()
+        }
+
+    made, committing = timed(roots)
+    statement = dataclasses.replace(statement, **made)  # type: ignore[arg-type]
+    proof, proving = timed(
+        lambda: written(prove(statement, public, secret, seeds, lambda what, done, total: None))
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _, verifying = timed(lambda: verify(statement, public, proof))
+    return {
+        "weights": weights,
+        "row_size": size,
+        "stacks": statement.stacks,
+        "soundness_bits": round(soundness.bits(statement), 1),
+        "commit_cpu_seconds": committing,
+        "prove_cpu_seconds": proving,
+        "verify_cpu_seconds": verifying,
+        "proof_megabytes": round(len(proof) / 1e6, 1),
+        "peak_megabytes": round(peak / 1024),
+        "of_which_before_proving_megabytes": round(before / 1024),
+    }
+
+
+def main() -> None:
+    """Run each size by itself, store."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--opened", type=int, default=250)
+    parser.add_argument("--one", type=int, help="only this size, to standard output")
+    parser.add_argument("--row-size", type=int, default=8192)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    chosen = parser.parse_args()
+    if chosen.one:
+        print(json.dumps(one(chosen.one, chosen.row_size, chosen.opened)))
+        return
+    rows = []
+    for weights in chosen.sizes:
+        size = 4096 if weights // BLOCK <= 4096 - chosen.opened else chosen.row_size
+        command = [sys.executable, __file__, "--one", str(weights), "--row-size", str(size)]
+        done = subprocess.run(
+            [*command, "--opened", str(chosen.opened)], check=True, capture_output=True, text=True
+        )
+        rows.append(json.loads(done.stdout))
+        print(rows[-1], flush=True)
+    found = {
+        "what": "Cost of committing, proving and verifying a mask, true of drawn weights.",
+        "command": "python benchmarks/mask_proof.py",
+        "system": f"{platform.system()} {platform.machine()}, 1 thread, no AVX-512",
+        "block": BLOCK,
+        "sketches": SKETCHES,
+        "masked": SHARE,
+        "rows": rows,
+    }
+    chosen.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
