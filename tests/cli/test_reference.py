@@ -28,7 +28,10 @@ def test_all_verbs_are_there() -> None:
         *(f"certificate {verb}" for verb in ("show", "verify", "export", "key")),
         *(f"db {verb}" for verb in ("verify", "head", "suppressed")),
         *(f"seeds {verb}" for verb in ("key", "make", "ask")),
-        *(f"zk {verb}" for verb in ("key", "mask", "commit", "compensate", "prove", "verify")),
+        *(
+            f"zk {verb}"
+            for verb in ("key", "mask", "commit", "enter", "close", "compensate", "prove", "verify")
+        ),
     }
 
 

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from rescind.cli.main import app
+from rescind.workspace import new_workspace, open_workspace
 
 
 def rescind(*args: str | Path) -> Result:
@@ -46,6 +47,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "zk", "commit", at / "out/epoch.json", "--key", at / "provider.pem", *model(at),
         "--out", at / "commitment.json", "--secret", at / "opening.json",
     )  # fmt: skip
+    new_workspace(at / "provider")
+    parsed(*entered(at, "commitment.json", "receipt.json"))
+    parsed(*closing(at))
     new = at / "new.safetensors"
     parsed("zk", "compensate", *published(at), *model(at), "--out", new)
     parsed("zk", "prove", *published(at), *model(at), *proof(at))
@@ -56,6 +60,21 @@ def mask_command(at: Path) -> list[str | Path]:
     return [
         "zk", "mask", at, "--sign-with", at / "provider.key", "--records", "600",
         "--out", at / "out",
+    ]  # fmt: skip
+
+
+def entered(at: Path, commitment: str, receipt: str, client: str = "one") -> list[str | Path]:
+    return [
+        "zk", "enter", at / "out/epoch.json", at / commitment, "--key", at / "provider.pem",
+        "--client", client, "--sign-with", at / "provider.key", "--out", at / receipt,
+        "--workspace", at / "provider",
+    ]  # fmt: skip
+
+
+def closing(at: Path) -> list[str | Path]:
+    return [
+        "zk", "close", at / "out/epoch.json", "--key", at / "provider.pem",
+        "--workspace", at / "provider",
     ]  # fmt: skip
 
 
@@ -78,7 +97,7 @@ def proof(at: Path) -> list[str | Path]:
 def checked(at: Path) -> list[str | Path]:
     return [
         "zk", "verify", *published(at), "--commitment", at / "commitment.json",
-        "--statement", at / "statement.json", "--proof", at / "proof.bin",
+        "--receipt", at / "receipt.json", "--statement", at / "statement.json", "--proof", at / "proof.bin",
     ]  # fmt: skip
 
 
@@ -87,7 +106,7 @@ def test_a_stranger_checks_the_proof_and_the_owner_of_the_weights_their_file(pla
     assert found["bits"] > 39.5 and found["not_covered"]
     seed = json.loads((place / "opening.json").read_text())["post"]
     tied = ["--model", place / "new.safetensors", "--opening", seed]
-    assert len(parsed(*checked(place), *tied)["checked"]) == 3
+    assert len(parsed(*checked(place), *tied)["checked"]) == 4
     text = rescind(*checked(place)).stdout
     assert "not audited" in text and "bits an attempt" in text
     old, new = (load_file(place / f"{n}.safetensors") for n in ("client", "new"))
@@ -115,7 +134,10 @@ def test_a_second_proof_is_refused_and_the_opening_says_so(place: Path) -> None:
     assert not (place / "p2.bin").exists()
 
 
-@pytest.mark.parametrize("name", ["proof.bin", "statement.json", "commitment.json"])
+FILES = ["proof.bin", "statement.json", "commitment.json", "receipt.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_changed_file_ends_with_three_or_says_what_it_is(place: Path, name: str) -> None:
     path, data = place / name, (place / name).read_bytes()
     changed = bytearray(data)
@@ -126,6 +148,20 @@ def test_a_changed_file_ends_with_three_or_says_what_it_is(place: Path, name: st
     finally:
         path.write_bytes(data)
     assert result.exit_code != 0 and result.stderr.count("Error:") == 1
+
+
+def test_each_client_commits_once_and_none_after_the_closing(place: Path) -> None:
+    late = rescind(*entered(place, "commitment.json", "late.json", "two"))
+    assert late.exit_code != 0 and "closed" in late.stderr
+    assert "closed already" in rescind(*closing(place)).stderr
+    assert not (place / "late.json").exists()
+
+
+def test_the_ledger_holds_no_name_of_a_client(place: Path) -> None:
+    ws = open_workspace(place / "provider", create=False)
+    [entry] = [e for e in ws.backends.ledger.entries() if e.kind == "mask.committed"]
+    assert set(entry.facts) == {"epoch", "client", "commitment"}
+    assert entry.facts["client"] != "one" and len(entry.facts["client"]) == 64
 
 
 def test_bad_input_gets_one_error_that_says_what_to_do(place: Path, tmp_path: Path) -> None:

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from parties import accuracy, client, forgetting, made, provider
 
+from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
 from rescind.proofs.mask_proof.statement import Public
 from rescind.proofs.signing import load_public
-from rescind.zk import signed
+from rescind.workspace import new_workspace
+from rescind.zk import receipts, signed
 from rescind.zk.check import Received, check
 from rescind.zk.client import Opening, commit, compensate, post_root, prove_once
 from rescind.zk.provider import Wish, check_slack, make
+from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import blocks_of, floats, save_public, whole
 from rescind.zk.tensors import load_public as load_mask
 from rescind.zk.terms import Commitment, Epoch, MaskOrder
@@ -25,6 +28,11 @@ from rescind.zk.terms import Commitment, Epoch, MaskOrder
 
 def quiet(what: str, done: int, total: int) -> None:
     """Nothing is told."""
+
+
+def receipt_of(commitment: Commitment) -> Receipt:
+    said = digest(plain(commitment))
+    return Receipt(epoch=commitment.epoch, client="c", commitment=said, seq=3, entry="e", at="")
 
 
 @cache
@@ -36,14 +44,15 @@ def received() -> tuple[Received, Opening, Any]:
     statement, proof, used = prove_once(
         epoch.epoch, epoch.order, epoch.public, own.weights, own.gradients, opening, quiet
     )
-    got = Received(epoch.epoch, epoch.order, committed, statement, epoch.public, proof)
+    receipt = receipt_of(committed)
+    got = Received(epoch.epoch, epoch.order, committed, receipt, statement, epoch.public, proof)
     return got, used, new
 
 
 def test_an_honest_client_is_believed_and_has_forgotten_more() -> None:
     got, opening, new = received()
     found = check(got, again=True, model=new, post_seed=opening.seeds.post)
-    assert len(found.checked) == 4 and found.bits > 39.5 and found.share <= 0.15
+    assert len(found.checked) == 5 and found.bits > 39.5 and found.share <= 0.15
     own = client()
     assert accuracy(own.model, new, 2) < accuracy(own.model, None, 2) - 0.1
     others = [accuracy(own.model, w, 0) + accuracy(own.model, w, 1) for w in (None, new)]
@@ -62,11 +71,13 @@ def test_the_opening_serves_one_proof() -> None:
 def test_what_was_not_committed_before_is_seen() -> None:
     got, _, _ = received()
     other, _ = commit(got.epoch, client(2).weights, client(2).gradients)
-    with pytest.raises(VerificationFailed, match="epoch, order and commitment"):
+    with pytest.raises(VerificationFailed, match="ledger holds another"):
         check(replace(got, commitment=other))
+    with pytest.raises(VerificationFailed, match="epoch, order and commitment"):
+        check(replace(got, commitment=other, receipt=receipt_of(other)))
     later, _ = commit(got.epoch, client().weights, client(2).gradients)
     with pytest.raises(VerificationFailed):
-        check(replace(got, commitment=later))
+        check(replace(got, commitment=later, receipt=receipt_of(later)))
     foreign = replace(got.commitment, epoch="0" * 64)
     with pytest.raises(VerificationFailed, match="another epoch"):
         check(replace(got, commitment=foreign))
@@ -124,6 +135,23 @@ def test_a_gradient_along_the_direction_does_not_reach_the_floor() -> None:
     assert committed.roots.gradients
     with pytest.raises(VerificationFailed, match="floor"):
         prove_once(epoch.epoch, epoch.order, epoch.public, own.weights, fake, opening, quiet)
+
+
+def test_a_client_enters_one_commitment_in_an_open_epoch(tmp_path: Path) -> None:
+    b = new_workspace(tmp_path / "provider").backends
+    epoch = made().epoch
+    first, _ = commit(epoch, client().weights, client().gradients)
+    second, _ = commit(epoch, client(2).weights, client(2).gradients)
+    receipt = receipts.enter(b, epoch, first, "anna")
+    assert receipt.commitment == digest(plain(first)) and receipt.seq == b.ledger.head()[0]
+    with pytest.raises(Refused, match="committed in this epoch already"):
+        receipts.enter(b, epoch, second, "anna")
+    assert receipts.enter(b, epoch, second, "boris").client != receipt.client
+    assert receipts.close(b, epoch) == 2
+    with pytest.raises(Refused, match="closed"):
+        receipts.enter(b, epoch, second, "clara")
+    with pytest.raises(Refused, match="another epoch"):
+        receipts.enter(b, replace(epoch, id="x"), second, "clara")
 
 
 def test_an_order_for_a_subject_or_few_records_is_refused() -> None:

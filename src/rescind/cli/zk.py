@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescind.cli.options import AsJson
+from rescind.cli.options import HERE, AsJson, WorkspaceFolder
 from rescind.cli.output import emit
 
 if TYPE_CHECKING:
@@ -105,6 +105,37 @@ def commit(
 
 
 @app.command()
+def enter(
+    epoch: Epoch,
+    commitment: Annotated[Path, typer.Argument(metavar="COMMITMENT", help="A client's.")],
+    key: Key,
+    client: Annotated[str, typer.Option(help="Who handed it in; a keyed hash is kept.")],
+    sign_with: Annotated[
+        Path, typer.Option("--sign-with", metavar="PRIVATE", help="Of `rescind zk key`.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The receipt.")],
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Enter a client's one commitment in the provider's ledger, and sign a receipt."""
+    from rescind.zk.files import enter_files
+
+    found = enter_files(workspace, epoch, key, sign_with, commitment, client, out)
+    emit(as_json, found, lambda: _lines(found))
+
+
+@app.command()
+def close(
+    epoch: Epoch, key: Key, workspace: WorkspaceFolder = HERE, as_json: AsJson = False
+) -> None:
+    """Close an epoch for good. Publish its order after this, and not before."""
+    from rescind.zk.files import close_files
+
+    found = close_files(workspace, epoch, key)
+    emit(as_json, found, lambda: _lines(found))
+
+
+@app.command()
 def compensate(
     epoch: Epoch,
     order: Order,
@@ -161,6 +192,9 @@ def verify(
     commitment: Annotated[
         Path, typer.Option("--commitment", metavar="FILE", help="What the client handed in.")
     ],
+    receipt: Annotated[
+        Path, typer.Option("--receipt", metavar="FILE", help="The provider's, of its ledger.")
+    ],
     statement: Said,
     proof: Proof,
     again: Annotated[
@@ -180,6 +214,7 @@ def verify(
     found = verify_files(
         _published(epoch, order, mask, key),
         commitment,
+        receipt,
         statement,
         proof,
         again=again,

@@ -11,6 +11,7 @@ from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.verifier import verify
 from rescind.zk.client import post_root
 from rescind.zk.provider import check_slack
+from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
 
@@ -42,11 +43,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Received:
-    """All that a verifier has; epoch and order were opened with a key that it trusts."""
+    """All that a verifier has; epoch, order and receipt were opened with a key that it trusts."""
 
     epoch: Epoch
     order: MaskOrder
     commitment: Commitment
+    receipt: Receipt
     statement: Statement
     public: Public
     proof: bytes
@@ -79,6 +81,9 @@ def check(
     )
     if got.commitment.epoch != digest(plain(got.epoch)):
         raise _refused("commitment", "The commitment was made for another epoch.")
+    if got.receipt.commitment != digest(plain(got.commitment)):
+        raise _refused("receipt", "The provider's ledger holds another commitment.")
+    done.append(f"the commitment stands in the provider's ledger as entry {got.receipt.seq}")
     wanted = got.epoch.statement(got.order, statement.exceptions, roots)
     if wanted != statement:
         raise _refused("statement", "It is not what epoch, order and commitment give.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rescind.core.canonical import build, dumps, plain
 from rescind.core.errors import BadData, BadParameter
@@ -13,12 +13,16 @@ from rescind.core.protocols import Progress
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.reading import parse_json
 from rescind.proofs.signing import load_public as load_key
-from rescind.zk import signed
+from rescind.zk import receipts, signed
 from rescind.zk.check import Received, Verdict, check
 from rescind.zk.client import Opening, commit, compensate, prove_once
 from rescind.zk.provider import Wish, check_slack, make
+from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import Tensors, load_public, load_tensors, save_public
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
+
+if TYPE_CHECKING:
+    from rescind.backends import Backends
 
 INPUTS = ("weights", "gradients", "mask", "direction")
 T = TypeVar("T", Commitment, Statement, Opening)
@@ -152,9 +156,39 @@ def mark_used(path: Path, opening: Opening) -> None:
     beside.replace(path)
 
 
+def enter_files(
+    folder: Path, epoch: Path, key: Path, private: Path, commitment: Path, name: str, out: Path
+) -> dict[str, Any]:
+    """Enter a commitment in the ledger of the provider's workspace, and write a receipt.
+
+    Raises:
+        Refused: as ``receipts.enter``.
+        BadData, BadParameter: a file is missing or something else, or there is no workspace.
+    """
+    signer, committed = signed.read_private(private), _read(Commitment, commitment)
+    terms = read_epoch(epoch, key)
+    if out.exists():
+        raise BadParameter(f"{out} exists already.", do="Name a new file.")
+    receipt = receipts.enter(_backends(folder), terms, committed, name)
+    _new(out, signed.sign(receipt, signer))
+    return {"receipt": str(out), "entry": receipt.seq}
+
+
+def close_files(folder: Path, epoch: Path, key: Path) -> dict[str, Any]:
+    """Close an epoch in the ledger of the provider's workspace. Raises as ``receipts.close``."""
+    return {"clients": receipts.close(_backends(folder), read_epoch(epoch, key))}
+
+
+def _backends(folder: Path) -> Backends:
+    from rescind.workspace import open_workspace
+
+    return open_workspace(folder, create=False).backends
+
+
 def verify_files(
     published: Published,
     commitment: Path,
+    receipt: Path,
     statement: Path,
     proof: Path,
     *,
@@ -171,7 +205,8 @@ def verify_files(
     epoch, order, public = published.read()
     said = _read(Statement, statement)
     committed = _read(Commitment, commitment)
-    got = Received(epoch, order, committed, said, public, _bytes(proof))
+    entered = signed.opened(Receipt, _bytes(receipt), load_key(_bytes(published.key)))
+    got = Received(epoch, order, committed, entered, said, public, _bytes(proof))
     weights: Tensors | None = None if model is None else load_tensors(model)
     seed = None if opening is None else _seed(opening)
     if (weights is None) != (seed is None):

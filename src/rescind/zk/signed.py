@@ -22,10 +22,15 @@ from rescind.proofs.signing import (
     public_pem,
     to_envelope,
 )
+from rescind.zk.receipts import Receipt
 from rescind.zk.terms import Epoch, MaskOrder
 
-T = TypeVar("T", Epoch, MaskOrder)
-KINDS: dict[type, str] = {Epoch: "mask-epoch", MaskOrder: "mask-order"}
+T = TypeVar("T", Epoch, MaskOrder, Receipt)
+KINDS: dict[type, str] = {
+    Epoch: "mask-epoch",
+    MaskOrder: "mask-order",
+    Receipt: "mask-receipt",
+}
 
 
 def new_key(private: Path, public: Path) -> str:
@@ -62,7 +67,7 @@ def read_private(path: Path) -> KeySigner:
         ) from error
 
 
-def sign(value: Epoch | MaskOrder, signer: KeySigner) -> bytes:
+def sign(value: Epoch | MaskOrder | Receipt, signer: KeySigner) -> bytes:
     """The envelope of an epoch or an order."""
     kind, payload = _type(type(value)), dumps(plain(value))
     signature = signer.sign(authenticated(kind, payload))
