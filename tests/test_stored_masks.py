@@ -1,0 +1,69 @@
+"""The stored results of masks and their proofs are what the pages say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def stored(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def test_the_table_of_zk_apex_is_that_of_the_benchmark() -> None:
+    found = stored("zk_apex")["summary"]
+    text = (ROOT / "docs/methods/zk_apex.md").read_text()
+    rows = [line for line in text.splitlines() if line.count("±") == 3]
+    assert len(rows) == 19
+    for line in rows:
+        name, *cells, lost = (part.strip() for part in line.strip("|").split("|"))
+        edit = found["edits"][name]
+        told = [
+            "{:.3f} ± {:.3f}".format(*edit[key]) for key in ("forget", "forget shifted", "personal")
+        ]
+        assert cells == told, name
+        assert lost == f"{edit['personal - original']:+.3f}", name
+
+
+def test_the_goals_are_met_and_missed_as_the_page_says() -> None:
+    whole = stored("zk_apex")
+    found = whole["summary"]
+    edits, recovered = found["edits"], found["recovered"]
+    lost = {name: edits[name]["personal - original"] for name in edits}
+    assert whole["cells_reported"] == 9
+    assert lost["fisher 32"] >= -0.005 and lost["fisher 8 % 32"] >= -0.01
+    few, many, floats = (recovered[f"fisher 8 % {n}"] for n in ("32", "64", "480 float"))
+    assert few["cells"] == many["cells"] == 9
+    assert few["recovered"] == pytest.approx(0.94, abs=0.005)
+    assert many["recovered"] == pytest.approx(0.92, abs=0.005)
+    assert few["recovered"] > floats["recovered"] == pytest.approx(0.91, abs=0.005)
+    free = [edits[n]["forget"][0] for n in edits if n.startswith("provider") and lost[n] >= 0]
+    assert min(free) == pytest.approx(0.478, abs=0.001)  # the goal was .27
+    assert found["alpha"] == {"provider": 0.012, "margin": 0.008}
+    back = {name: steps["50"] for name, steps in found["relearning"].items()}
+    assert back["relearning, retrained"] == pytest.approx(0.51, abs=0.005)
+    assert back["relearning, provider 0.006"] == pytest.approx(0.79, abs=0.005)
+    assert back["relearning, original"] == pytest.approx(0.79, abs=0.005)
+
+
+def test_residuals_are_a_small_share_of_the_pull() -> None:
+    """From alpha .002 on, in every cell; a client's limit is up to eight times the provider's."""
+    for cell in stored("zk_apex")["cells"]:
+        for name, edit in cell["edits"].items():
+            alpha = name.split()[-1]
+            if "residual / pull" in edit and float(alpha) >= 0.002:
+                assert edit["residual / pull"] <= 0.03, (cell["class"], name)
+
+
+def test_clients_of_the_simulation_are_not_reported() -> None:
+    whole = stored("zk_apex")
+    chosen = {(c["seed"], c["class"]) for c in whole["simulated"]}
+    told = {(c["seed"], c["class"]) for c in whole["cells"]}
+    assert not chosen & told
+    assert not {s for s, _ in chosen} & {s for s, _ in told}
+    assert not {n for _, n in chosen} & {n for _, n in told}
