@@ -97,7 +97,8 @@ def proof(at: Path) -> list[str | Path]:
 def checked(at: Path) -> list[str | Path]:
     return [
         "zk", "verify", *published(at), "--commitment", at / "commitment.json",
-        "--receipt", at / "receipt.json", "--statement", at / "statement.json", "--proof", at / "proof.bin",
+        "--receipt", at / "receipt.json", "--statement", at / "statement.json",
+        "--proof", at / "proof.bin",
     ]  # fmt: skip
 
 
