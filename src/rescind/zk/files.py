@@ -129,8 +129,8 @@ def prove_files(
     proof: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write statement and proof. The opening is marked as used before the proof is there, so that
-    no crash lets a second one be made.
+    """Write statement and proof. The opening is marked as used before the proof is written, so that
+    no crash lets a second one out, and not before it is made, so that an error costs none.
 
     Raises:
         Refused: it was used.
@@ -139,21 +139,11 @@ def prove_files(
     epoch, order, public = published.read()
     opening = _read(Opening, secret)
     tensors = load_tensors(model), load_tensors(gradients)
-    if not opening.used:
-        mark_used(secret, opening)
-    said, data, _ = prove_once(epoch, order, public, *tensors, opening, progress)
+    said, data, used = prove_once(epoch, order, public, *tensors, opening, progress)
+    _replace(secret, dumps(plain(used)))
     _new(statement, said.canonical())
     _new(proof, data)
     return {"statement": str(statement), "proof": str(proof), "bytes": len(data)}
-
-
-def mark_used(path: Path, opening: Opening) -> None:
-    """Write, for good, that a proof was begun with an opening."""
-    from dataclasses import replace
-
-    beside = path.with_suffix(".used")
-    _new(beside, dumps(plain(replace(opening, used=True))), secret=True)
-    beside.replace(path)
 
 
 def enter_files(
@@ -253,3 +243,11 @@ def _new(path: Path, data: bytes, *, secret: bool = False) -> None:
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """For good, and whole at any moment."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.unlink(missing_ok=True)
+    _new(beside, data, secret=True)
+    beside.replace(path)
