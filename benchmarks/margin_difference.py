@@ -92,7 +92,7 @@ DEFAULTS = {
     "holdout": 2_000,
     "epochs": 20,
     "originals": 4,
-    "kept": 200,
+    "kept": 150,
     "removed": 48,
     "staged": 40,
 }

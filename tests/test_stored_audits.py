@@ -125,8 +125,13 @@ def test_margins_meet_and_miss_what_their_page_says() -> None:
     assert text.count("\n| margins |") == 25 and text.count("\n| 8 shadows |") == 8
     missed = [(t["models_are"], t["n"]) for t in found["targets"] if not t["met"]]
     assert missed == [("other_seed", 20), ("same_seed", 5), ("kept", 5), ("kept", 20)]
-    [one_sided] = [t["one_sided"] for t in found["targets"][:1]]
-    assert one_sided == 0.75
+    fell = {key: row.get("rejected_one_sided") for key, row in at.items()}
+    assert fell["margins", "other_seed", 20]["share"] == 0.75
+    assert round(fell["margins", "same_seed", 20]["share"], 2) == 0.85
+    assert round(fell["margins", "same_seed", 5]["share"], 2) == 0.46
+    bounds = {n: fell["margins", "kept", n]["upper_95"] for n in (1, 5, 20, 50, 100)}
+    assert [n for n, bound in bounds.items() if bound > 0.10] == [20, 100]
+    assert max(bounds[n] for n in (1, 5, 50)) < 0.095
     cut = [row["extent_mean"] for row in found["rows"] if row["models_are"] == "cut"]
     assert all(extent < 0.35 for extent in cut)
     price = stored("backdoor")["price"]["ratios"]
