@@ -67,3 +67,29 @@ def test_clients_of_the_simulation_are_not_reported() -> None:
     assert not chosen & told
     assert not {s for s, _ in chosen} & {s for s, _ in told}
     assert not {n for _, n in chosen} & {n for _, n in told}
+
+
+def test_the_cost_of_proofs_is_what_the_page_says() -> None:
+    text = (ROOT / "docs/concepts/mask-proof.md").read_text()
+    for row in stored("mask_proof")["rows"]:
+        assert row["soundness_bits"] > 100.0
+        told = (
+            f"| {row['weights']:,} | {row['row_size']:,} x {row['stacks']} |"
+            f" {row['commit_cpu_seconds']:.1f} | {row['prove_cpu_seconds']:.1f} |"
+            f" {row['verify_cpu_seconds']:.1f} | {row['proof_megabytes']:.1f} |"
+            f" {row['peak_megabytes']:,} |"
+        )
+        assert told in text
+
+
+def test_proved_clients_are_what_the_page_says() -> None:
+    cells = stored("masked_clients")["cells"]
+    reached = [share for cell in cells for share in cell["reached_of_the_providers"]]
+    assert len(cells) == 9 and None not in reached
+    assert (round(min(reached), 2), round(max(reached), 1)) == (0.44, 4.8)
+    assert max(cell["residual_of_pull"] for cell in cells) == 0.0053
+    assert max(cell["masked_only"] for cell in cells) == 8
+    assert max(cell["prove_cpu_seconds"] for cell in cells) == 8.5
+    assert max(cell["accepted_error_of_a_block"] for cell in cells) < 0.0034
+    assert min(cell["median_change_of_a_block"] for cell in cells) > 0.185
+    assert {cell["soundness_bits"] for cell in cells} == {100.3}

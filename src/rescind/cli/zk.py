@@ -71,7 +71,7 @@ def mask(
     alpha: Annotated[float, typer.Option(help="How hard weights are pulled.")] = 0.006,
     reached: Annotated[
         float, typer.Option(help="Share of the provider's own pull that a client must reach.")
-    ] = 0.5,
+    ] = 0.25,
     bits: Annotated[float, typer.Option(help="Soundness of proofs, 40 to 128.")] = 100.0,
     as_json: AsJson = False,
 ) -> None:
