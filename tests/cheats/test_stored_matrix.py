@@ -18,7 +18,7 @@ BY_WORLD: dict[str, dict[str, list[str]]] = FOUND["caught_by_in_each_world"]
 
 
 def test_it_is_the_whole_matrix_with_its_command() -> None:
-    assert FOUND["command"] == "python benchmarks/cheats.py --size toy"
+    assert FOUND["command"] == "python benchmarks/cheats.py --size full"
     assert set(FOUND["matrix"]) == {cheat.name for cheat in CHEATS} | {SAME, NEW}
     assert set(FOUND["audits"]) == {each.name for each in AUDITS}
     assert len(BY_WORLD) == 7
@@ -28,7 +28,7 @@ def test_it_is_the_whole_matrix_with_its_command() -> None:
 @pytest.mark.parametrize("world", BY_WORLD)
 def test_in_each_world_a_cheat_is_caught_without_a_replay_or_said_not_to_be(world: str) -> None:
     passed = {name for name, audits in BY_WORLD[world].items() if not {*audits} - {"replay"}}
-    assert passed <= set(NOT_DETECTABLE)
+    assert passed == set() and set(NOT_DETECTABLE) == {"distilled", "margin fitted"}
 
 
 def test_the_bounds_are_those_of_the_counts() -> None:
@@ -43,14 +43,14 @@ def test_what_the_page_says_of_honest_servers() -> None:
     most = max(
         (n for n in honest if not n.startswith("seeding")), key=lambda n: honest[n]["at_most"]
     )
-    assert (most, honest[most]["flagged"], honest[most]["asked"]) == ("depth (CKA)", 6, 56)
-    assert f"{honest[most]['at_most']:.2f}" == "0.20"
-    assert "6 of 56, and the bound is .20" in PAGE
-    anew = FOUND["matrix"][NEW]["depth (CKA)"]
-    assert (anew["flagged"], anew["asked"], anew["catches"]) == (5, 28, True)
-    assert "(5 of 28), where by the rule below it would catch honest retraining" in PAGE
-    others = [n for n, c in FOUND["matrix"][NEW].items() if c["catches"] and n != "depth (CKA)"]
-    assert others == [] and not any(c["catches"] for c in FOUND["matrix"][SAME].values())
+    assert (most, honest[most]["flagged"], honest[most]["asked"]) == ("utility", 8, 112)
+    assert 0.12 < honest[most]["at_most"] <= 0.13
+    assert "8 of 112, and the bound is .13" in PAGE
+    same = FOUND["matrix"][SAME]["utility"]
+    assert (same["flagged"], same["asked"], same["catches"]) == (7, 56, True)
+    assert "(7 of 56), where by the rule below it would catch honest retraining" in PAGE
+    others = [n for n, c in FOUND["matrix"][SAME].items() if c["catches"] and n != "utility"]
+    assert others == [] and not any(c["catches"] for c in FOUND["matrix"][NEW].values())
 
 
 def test_what_the_page_says_of_cheats() -> None:
@@ -58,21 +58,23 @@ def test_what_the_page_says_of_cheats() -> None:
     assert all(f"| {cheat.name} |" in PAGE for cheat in CHEATS)
     assert matrix["margin fitted"]["U-LiRA"] == {
         **matrix["margin fitted"]["U-LiRA"],
-        "flagged": 5,
-        "asked": 14,
+        "flagged": 14,
+        "asked": 28,
     }
-    assert "Of the fitted margins it flagged 5 of 14" in PAGE
-    for audit, told in (("new head", "*new head* (9 of 14)"), ("margin difference", "(11 of 14)")):
-        count = matrix["margin fitted"][audit]
-        assert f"({count['flagged']} of {count['asked']})" in told and told in PAGE
+    assert "Of the fitted margins it flagged 14 of 28" in PAGE
+    fitted = {name: count["flagged"] for name, count in matrix["margin fitted"].items()}
+    assert (fitted["new head"], fitted["margin difference"], fitted["kinship"]) == (12, 22, 18)
+    assert "(12 of 28 for the fitted margin)" in PAGE
+    assert "Margin differences flagged 22 of 28, kinship 18" in PAGE
     for world, caught in BY_WORLD.items():
         seen = set(caught["margin fitted"]) - {"replay"}
-        assert bool(seen) is (world != "adult, no norm"), world
-        assert ("new head" in seen) <= (not world.startswith("adult")), world
-    assert by["model swapped"] == ["release digest"]
+        assert (seen == {"U-LiRA", "kinship"}) is (world == "adult, batch norm"), world
+        chance = {"LiRA", "utility"} if world == "adult, no norm" else set()
+        assert set(caught["model swapped"]) - {"release digest"} == chance, world
+    assert by["model swapped"] == ["utility", "release digest"]  # utility by chance, as honest ones
     assert "seeding: kernel" in by["hidden units permuted"]
     assert "seeding: bits" not in by["hidden units permuted"]
-    assert {"shadow difference", "new head"} <= set(by["codes scrubbed, data kept"])
+    assert {"shadow difference", "kinship"} <= set(by["codes scrubbed, data kept"])
     assert "near copies" in by["output filter"] and "utility" in by["first-order step only"]
     assert [name for name, audits in by.items() if "replay" not in audits] == ["model swapped"]
     for name in ("untouched model", "last layer only", "noise on weights", "read-out stripped"):
@@ -80,8 +82,9 @@ def test_what_the_page_says_of_cheats() -> None:
 
 
 def test_what_the_page_says_of_the_distilled_model() -> None:
+    counts = FOUND["matrix"]["distilled"]
+    assert (counts["U-LiRA"]["flagged"], counts["margin difference"]["flagged"]) == (26, 24)
+    assert "U-LiRA flagged 26 of 28 and margin differences 24" in PAGE
     for world, caught in BY_WORLD.items():
         seen = set(caught["distilled"]) - {"replay"}
-        assert bool(seen) is not world.startswith("fashion"), world
-        if world.startswith("adult"):
-            assert "margin difference" in seen
+        assert (seen == {"U-LiRA"}) is (world == "news, batch norm"), world

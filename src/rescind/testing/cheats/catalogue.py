@@ -84,12 +84,12 @@ CHEATS: tuple[Cheat, ...] = (
 NOT_DETECTABLE: dict[str, str] = {
     "distilled": (
         "The student never saw the records, only what their influence did to the teacher's answers"
-        " to others. Weights and features are those of a new model. On Adult its margins fall too"
-        " little; on Fashion-MNIST nothing but a replay caught it in two runs a world."
+        " to others. Weights and features are those of a new model. With few images and two runs"
+        " nothing but a replay catches it; at full size U-LiRA flagged 26 of 28."
     ),
     "margin fitted": (
         "Its answers to the request are those of models that never had it. Its features and its"
-        " other answers often give it away; on Adult without norm nothing but a replay caught it in"
-        " two runs, and U-LiRA, whose models are fitted too, flagged 5 of 14."
+        " other answers often give it away; with few records and two runs nothing but a replay may"
+        " catch it. U-LiRA, whose models are fitted too, flagged 14 of 28 at full size."
     ),
 }
