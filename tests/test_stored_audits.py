@@ -167,7 +167,7 @@ def test_the_benchmark_of_margins_runs_at_a_tiny_size(
     found = margins.result(cells, "here")
     kinds = {(row["audit"], row["models_are"]) for row in found["rows"]}
     assert kinds == {
-        *(("margins", kind) for kind in ("kept", "other_seed", "same_seed", "cut")),
+        *(("margins", k) for k in ("kept", "other_seed", "same_seed", "same_batches", "cut")),
         ("margins", "cut, records kept"),
         *((f"{n} shadows", kind) for n in (4, 8) for kind in ("kept", "other_seed")),
     }
