@@ -61,6 +61,7 @@ def test_a_retrained_model_is_judged_and_the_shadows_are_gone(
     assert ws.remaining() == {}
 
 
+@pytest.mark.slow
 def test_a_killed_audit_goes_on_with_the_shadows_that_are_there(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_killed_audit_goes_on_with_the_shadows_that_are_there(
     assert len(fresh) == MODELS - 3
 
 
+@pytest.mark.slow
 def test_an_erasure_finds_shadows_that_were_left(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
