@@ -256,9 +256,8 @@ def test_a_fisher_that_is_chosen_after_the_mask_is_another_commitment() -> None:
     made, _ = honest()
     wanted = np.random.default_rng(4).integers(-300, 300, made.secret.weights.shape)
     post = made.secret.weights + np.where(made.public.mask, -made.secret.weights, wanted)
-    fake = replace(made, secret=replace(made.secret, post=post))
     with pytest.raises(VerificationFailed, match="not true"):
-        proved(fake)
+        proved(false(made, post=post))
     gradients = np.roll(made.secret.gradients, 1, 0)
     change = solved(made.secret.weights, gradients, made.public.mask, made.public.direction, ())
     later = false(made, gradients=gradients, post=made.secret.weights + change)
