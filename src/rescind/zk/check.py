@@ -88,7 +88,8 @@ def check(
     if wanted != statement:
         raise _refused("statement", "It is not what epoch, order and commitment give.")
     done.append("the order is the one that was sealed before the epoch, and the statement is its")
-    share = check_slack(statement)
+    got.public.check(statement)
+    share = check_slack(statement, got.public)
     verify(statement, got.public, got.proof)
     done.append("the proof holds")
     if again:

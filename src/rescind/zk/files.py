@@ -82,7 +82,7 @@ def make_mask(inputs: Path, private: Path, folder: Path, wish: Wish) -> dict[str
         "epoch": str(folder / "epoch.json"),
         "order": str(folder / "order.json"),
         "mask": str(folder / "mask.npz"),
-        "residual_of_pull": round(check_slack(statement), 4),
+        "residual_of_pull": round(check_slack(statement, made.public), 4),
         "exceptions": len(made.simulated.exceptions),
         "blocks": statement.blocks,
     }

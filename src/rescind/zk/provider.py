@@ -95,7 +95,7 @@ def make(
     simulated = carried_out(*own, public, _simulated(epoch, order))
     order = replace(order, floors=_floors(own[0], simulated, public, epoch, wish.reached))
     epoch = replace(epoch, seal=order.seal)
-    check_slack(epoch.statement(order, (), NO_ROOTS))
+    check_slack(epoch.statement(order, (), NO_ROOTS), public)
     return Made(epoch, order, public, simulated)
 
 
@@ -137,13 +137,13 @@ def _simulated(epoch: Epoch, order: MaskOrder) -> Statement:
     return replace(epoch, seal=order.seal).statement(order, (), NO_ROOTS)
 
 
-def check_slack(statement: Statement) -> float:
+def check_slack(statement: Statement, public: Public) -> float:
     """What share of the pull an accepted residual may be at most.
 
     Raises:
         BadParameter: more than 15 %.
     """
-    share = slack(statement, DIRECTION)
+    share = slack(statement, public)
     if share > MOST:
         raise BadParameter(
             f"A residual that is accepted could be {share:.0%} of the pull.",

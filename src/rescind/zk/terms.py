@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadParameter, VerificationFailed
 from rescind.core.mask_terms import TensorTerms
-from rescind.proofs.mask_proof.statement import VERSION, Statement
+from rescind.proofs.mask_proof.statement import VERSION, Public, Statement
 
 GOALS = ("class", "concept")
 FEWEST = 500  # records behind a published gradient: of fewer it shows them
-GOAL, MOST = 0.05, 0.15  # of residual over pull: what is aimed at, and what is refused
+MOST = 0.15  # of residual over pull: what is refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class Epoch:
 
         Raises:
             VerificationFailed: the order is not the one that was sealed.
-            BadParameter: a residual could hide too much of the pull.
+            BadParameter: the numbers cannot be those of a statement.
         """
         if order.seal != self.seal or len(order.pulls) != len(self.tensors):
             raise VerificationFailed(
@@ -115,9 +116,16 @@ class Commitment:
     roots: Roots
 
 
-def slack(statement: Statement, rms: float) -> float:
-    """The largest share of a tensor's pull that an accepted residual may be, given the root mean
-    square of its direction in units; 0 where nothing is pulled.
+def slack(statement: Statement, public: Public) -> float:
+    """The largest share of a tensor's pull that an accepted residual may be: limit / (c rms(g)), g
+    as it is published, its largest values cut off; 0 where nothing is pulled.
     """
-    pulls = [t.pull for t in statement.tensors if t.pull]
-    return 2 ** (statement.residual_bits - 1) / (min(pulls) * rms) if pulls else 0.0
+    shares, start = [0.0], 0
+    for t in statement.tensors:
+        end = start + t.blocks(statement.block)
+        own = public.direction[start:end].reshape(-1)[: prod(t.shape)].astype(float)
+        pull = t.pull * float((own**2).mean()) ** 0.5
+        limit = 2 ** (statement.residual_bits - 1)
+        shares += [limit / pull] if pull else []
+        start = end
+    return max(shares)
