@@ -23,7 +23,7 @@ from rescind.zk.provider import Wish, check_slack, make
 from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import blocks_of, floats, save_public, whole
 from rescind.zk.tensors import load_public as load_mask
-from rescind.zk.terms import Commitment, Epoch, MaskOrder
+from rescind.zk.terms import Commitment, Epoch, MaskOrder, slack
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -167,9 +167,21 @@ def test_a_pull_that_drowns_in_residuals_is_refused() -> None:
     wish = Wish(goal="class", records=600, alpha=1e-5, block=16, bits=40.0, value_bytes=2)
     with pytest.raises(BadParameter, match="of the pull"):
         make(own.weights, own.gradients, mask, direction, wish)
-    assert (
-        check_slack(made().epoch.statement(made().order, (), received()[0].commitment.roots)) < 0.15
-    )
+    assert check_slack(received()[0].statement, made().public) < 0.15
+
+
+def test_the_share_of_the_pull_is_of_the_gradient_as_it_is_published() -> None:
+    """A gradient of half the size is pulled half as hard, whatever its unit was meant to be."""
+    statement, public = received()[0].statement, made().public
+    halved = Public(public.mask, (public.direction // 2).astype(np.int8))
+    assert slack(statement, halved) == pytest.approx(2 * slack(statement, public), rel=0.05)
+    ends = np.cumsum([t.blocks(statement.block) for t in statement.tensors])[:-1]
+    pulls = [
+        t.pull * float(np.sqrt((part.astype(float) ** 2).sum() / np.prod(t.shape)))
+        for t, part in zip(statement.tensors, np.split(public.direction, ends), strict=True)
+    ]
+    limit = 2 ** (statement.residual_bits - 1)
+    assert slack(statement, public) == pytest.approx(limit / min(pulls))
 
 
 def test_weights_go_into_units_and_back_exactly() -> None:
