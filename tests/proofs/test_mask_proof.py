@@ -375,6 +375,24 @@ def test_opened_columns_are_even_whatever_the_secret() -> None:
         assert kernel(contribution(made.statement, columns)) is None
 
 
+def test_the_random_numbers_of_rows_are_even_and_each_row_has_its_own() -> None:
+    made, _ = honest()
+    nothing = np.zeros((made.statement.lanes, 300), dtype=np.uint64)
+
+    def drawn(seed: bytes, tree: str, row: int = 0) -> Any:
+        return padded(nothing, made.statement, seed, tree, row)[:, made.statement.lanes :]
+
+    one = drawn(b"a" * 32, "weights")
+    assert len(np.unique(one)) == one.size
+    counts = np.bincount((one.ravel() >> np.uint64(60)).astype(np.int64), minlength=16)
+    expected = one.size / 16
+    # the 99.99 % point of chi squared with 15 degrees of freedom
+    assert float(((counts - expected) ** 2 / expected).sum()) < 44.3
+    for other in (drawn(b"b" * 32, "weights"), drawn(b"a" * 32, "post")):
+        assert (one != other).all()
+    assert (drawn(b"a" * 32, "weights", 1)[:-1] == one[1:]).all()  # by the row's number alone
+
+
 def test_one_column_more_shows_a_number_of_the_secret() -> None:
     """So a second proof with one commitment opens too many; who keeps the seed refuses it."""
     made, _ = honest()

@@ -14,14 +14,15 @@ from parties import accuracy, client, forgetting, made, provider
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
 from rescind.proofs.mask_proof.statement import Public
+from rescind.proofs.mask_proof.witness import Secret, stack_witness
 from rescind.proofs.signing import load_public
 from rescind.workspace import new_workspace
 from rescind.zk import receipts, signed
 from rescind.zk.check import Received, check
-from rescind.zk.client import Opening, commit, compensate, post_root, prove_once
+from rescind.zk.client import Opening, carried_out, commit, compensate, post_root, prove_once
 from rescind.zk.provider import Wish, check_slack, make
 from rescind.zk.receipts import Receipt
-from rescind.zk.tensors import blocks_of, floats, save_public, whole
+from rescind.zk.tensors import blocks_of, floats, save_public, whole, whole_gradients
 from rescind.zk.tensors import load_public as load_mask
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, slack
 
@@ -121,6 +122,30 @@ def test_another_model_is_not_the_one_that_was_proved() -> None:
     with pytest.raises(VerificationFailed):
         check(got, model=new, post_seed=b"0" * 32)
     assert post_root(got.statement, new, opening.seeds.post) == got.statement.post
+
+
+def test_blocks_that_cannot_be_met_are_masked_only_and_declared() -> None:
+    """With less room for residuals than rounding leaves; what is declared can be proved."""
+    epoch, own = made(), client()
+    tight = epoch.epoch.statement(epoch.order, (), received()[0].commitment.roots)
+    tight = replace(tight, residual_bits=tight.residual_bits - 4)
+    before = whole(own.weights, tight.tensors, tight.block)
+    gradients = whole_gradients(own.gradients, tight.tensors, tight.block)
+    done = carried_out(before, gradients, epoch.public, tight)
+    change, mask = done.weights - before, epoch.public.mask
+    declared = np.zeros(len(mask), dtype=bool)
+    declared[list(done.exceptions)] = True
+    assert 0 < declared.sum() < mask.any(1).sum()
+    assert not change[declared][~mask[declared]].any()
+    assert not done.weights[mask].any() and change[~declared][~mask[~declared]].any()
+    assert done.residual < 2 ** (tight.residual_bits - 1)
+    secret = Secret(before, gradients, done.weights)
+    floorless = tuple(replace(t, floor=-(2**40)) for t in tight.tensors)
+    said = replace(tight, tensors=floorless, exceptions=done.exceptions)
+    spare = np.zeros(said.blocks, dtype=np.int64)
+    assert stack_witness(said, epoch.public, secret, spare, 0).aux.size
+    with pytest.raises(VerificationFailed, match="residual"):
+        stack_witness(replace(said, exceptions=()), epoch.public, secret, spare, 0)
 
 
 def test_a_gradient_along_the_direction_does_not_reach_the_floor() -> None:
