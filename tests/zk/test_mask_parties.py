@@ -13,6 +13,7 @@ from parties import accuracy, client, forgetting, made, provider
 
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
+from rescind.proofs.mask_proof import soundness
 from rescind.proofs.mask_proof.statement import Public
 from rescind.proofs.mask_proof.witness import Secret, stack_witness
 from rescind.proofs.signing import load_public
@@ -185,6 +186,15 @@ def test_an_order_for_a_subject_or_few_records_is_refused() -> None:
         replace(order, records=499)
     with pytest.raises(BadParameter, match="would show them"):
         replace(order, goal="subject")
+
+
+@pytest.mark.parametrize(("bits", "degree"), [(60.0, 2), (100.0, 2), (108.0, 2), (127.0, 3)])
+def test_proofs_are_as_sound_as_was_asked_for(bits: float, degree: int) -> None:
+    epoch = made(bits=bits).epoch
+    assert bits <= soundness.bits(epoch.sized) < bits + 1
+    assert epoch.degree == degree
+    with pytest.raises(BadParameter, match="from 40 to 127"):
+        made(bits=128.0)
 
 
 def test_a_pull_that_drowns_in_residuals_is_refused() -> None:

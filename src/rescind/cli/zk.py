@@ -34,6 +34,9 @@ Gradients = Annotated[
 Secret = Annotated[
     Path, typer.Option("--secret", metavar="FILE", help="What opens the commitment. Keep it.")
 ]
+Private = Annotated[
+    Path, typer.Option("--sign-with", metavar="PRIVATE", help="Of `rescind zk key`.")
+]
 Said = Annotated[Path, typer.Option("--statement", metavar="FILE", help="What is proved.")]
 Proof = Annotated[Path, typer.Option("--proof", metavar="FILE", help="The proof.")]
 
@@ -60,9 +63,7 @@ def mask(
             metavar="FOLDER", help="weights, gradients, mask and direction, each .safetensors."
         ),
     ],
-    sign_with: Annotated[
-        Path, typer.Option("--sign-with", metavar="PRIVATE", help="Of `rescind zk key`.")
-    ],
+    sign_with: Private,
     records: Annotated[int, typer.Option(help="How many records the gradient is the mean of.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A new folder.")],
     goal: Annotated[
@@ -72,7 +73,7 @@ def mask(
     reached: Annotated[
         float, typer.Option(help="Share of the provider's own pull that a client must reach.")
     ] = 0.25,
-    bits: Annotated[float, typer.Option(help="Soundness of proofs, 40 to 128.")] = 100.0,
+    bits: Annotated[float, typer.Option(help="Soundness of proofs, 40 to 127.")] = 100.0,
     as_json: AsJson = False,
 ) -> None:
     """Make the terms of an epoch and a sealed order, from the provider's own files alone.
@@ -110,9 +111,7 @@ def enter(
     commitment: Annotated[Path, typer.Argument(metavar="COMMITMENT", help="A client's.")],
     key: Key,
     client: Annotated[str, typer.Option(help="Who handed it in; a keyed hash is kept.")],
-    sign_with: Annotated[
-        Path, typer.Option("--sign-with", metavar="PRIVATE", help="Of `rescind zk key`.")
-    ],
+    sign_with: Private,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The receipt.")],
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,

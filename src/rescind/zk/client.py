@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadParameter, Refused, VerificationFailed
 from rescind.core.protocols import Progress
+from rescind.proofs.mask_proof.layout import layout_of
 from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
-from rescind.proofs.mask_proof.statement import VERSION, Public, Statement
+from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.witness import Secret
 from rescind.zk.tensors import Tensors, Whole, floats, whole, whole_gradients
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
@@ -60,7 +61,7 @@ def commit(epoch: Epoch, weights: Tensors, gradients: Tensors) -> tuple[Commitme
     opening = Opening(
         epoch=name, client=client, weights=seeds[0], gradients=seeds[1], post=seeds[2]
     )
-    bare = _bare(epoch)
+    bare = epoch.sized
     roots = Roots(
         weights=commit_values("weights", w, bare, opening.seeds.weights).root.hex(),
         gradients=commit_values("gradients", g, bare, opening.seeds.gradients).root.hex(),
@@ -158,7 +159,7 @@ def carried_out(
     from rescind.methods.zk_apex.quantise import compensated, residuals
 
     after, exceptions, largest, start = weights.copy(), list[int](), 0, 0
-    limit, most = 2 ** (statement.residual_bits - 1), 2 ** (8 * statement.value_bytes - 1)
+    limit, most = 2 ** (statement.residual_bits - 1), layout_of(statement).offset
     for t in statement.tensors:
         end = start + t.blocks(statement.block)
         parts = (weights[start:end], public.mask[start:end], gradients[start:end].astype(np.int64))
@@ -177,31 +178,10 @@ def carried_out(
 
 def _whole(epoch: Epoch, weights: Tensors, gradients: Tensors) -> tuple[Whole, NDArray[np.int8]]:
     w = whole(weights, epoch.tensors, epoch.block)
-    if int(np.abs(w).max()) >= 2 ** (8 * epoch.value_bytes - 1):
+    if int(np.abs(w).max()) >= layout_of(epoch.sized).offset:
         raise BadParameter(
             "A weight is too large for the epoch's scales.",
             "They have room for four times the provider's largest weight.",
             "Ask the provider for an epoch with more room.",
         )
     return w, whole_gradients(gradients, epoch.tensors, epoch.block)
-
-
-def _bare(epoch: Epoch) -> Statement:
-    """A statement of which only sizes are used."""
-    return Statement(
-        version=VERSION,
-        tensors=epoch.tensors,
-        block=epoch.block,
-        sketches=epoch.sketches,
-        value_bytes=epoch.value_bytes,
-        residual_bits=epoch.residual_bits,
-        degree=epoch.degree,
-        opened=epoch.opened,
-        size=epoch.size,
-        mask="",
-        direction="",
-        exceptions=(),
-        weights="",
-        gradients="",
-        post="",
-    )

@@ -10,6 +10,7 @@ import numpy as np
 
 from rescind.core.errors import BadParameter, InsufficientEvidence
 from rescind.core.mask_terms import TensorTerms
+from rescind.proofs.mask_proof import soundness
 from rescind.proofs.mask_proof.soundness import columns_for
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.zk.client import Carried, carried_out
@@ -28,6 +29,7 @@ CLIPPED = 0.999  # of the provider's gradients lie below half of what a byte hol
 ROOM = 4.0  # a client's weights, and a change, may be so many times the provider's largest weight
 MORE = 4.0  # a client's residual may be so many times the provider's
 LARGEST_SIZE = 8192
+MOST_BITS = 127.0  # digests alone can fail with 2^-128
 MOST_BITS_OF_TWO = 108.0  # above, challenges are of the extension of degree 3
 NO_ROOTS = Roots(weights="", gradients="")
 
@@ -116,6 +118,9 @@ def _draft(
         size=_size(len(public.mask), opened),
         seal="",
     )
+    while soundness.bits(epoch.sized) < wish.bits:  # what else can go wrong takes a part of them
+        opened += 1
+        epoch = replace(epoch, opened=opened, size=_size(len(public.mask), opened))
     mask, direction = public.digests()
     order = MaskOrder(
         goal=wish.goal,
@@ -155,10 +160,10 @@ def check_slack(statement: Statement, public: Public) -> float:
 
 def _refuse(wish: Wish) -> None:
     shares = wish.alpha > 0.0 and wish.damping >= 1e-2 and 0.0 <= wish.reached < 1.0
-    if not shares or not 40.0 <= wish.bits <= 128.0 or wish.block < 1:
+    if not shares or not 40.0 <= wish.bits <= MOST_BITS or wish.block < 1:
         raise BadParameter(
             f"These choices cannot be: {wish}.",
-            "alpha is above 0, damping at least .01, reached from 0 to 1, bits from 40 to 128.",
+            "alpha is above 0, damping at least .01, reached from 0 to 1, bits from 40 to 127.",
         )
 
 

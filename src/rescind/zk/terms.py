@@ -79,9 +79,23 @@ class Epoch:
                 "Ask the provider for the order of this epoch.",
             )
         numbers = zip(self.tensors, order.pulls, order.floors, strict=True)
+        return replace(
+            self.sized,
+            tensors=tuple(replace(t, pull=c, floor=f) for t, c, f in numbers),
+            mask=order.mask,
+            direction=order.direction,
+            exceptions=exceptions,
+            weights=roots.weights,
+            gradients=roots.gradients,
+            post=roots.post,
+        )
+
+    @property
+    def sized(self) -> Statement:
+        """A statement of the epoch's sizes that says nothing yet: enough to commit."""
         return Statement(
             version=VERSION,
-            tensors=tuple(replace(t, pull=c, floor=f) for t, c, f in numbers),
+            tensors=self.tensors,
             block=self.block,
             sketches=self.sketches,
             value_bytes=self.value_bytes,
@@ -89,12 +103,12 @@ class Epoch:
             degree=self.degree,
             opened=self.opened,
             size=self.size,
-            mask=order.mask,
-            direction=order.direction,
-            exceptions=exceptions,
-            weights=roots.weights,
-            gradients=roots.gradients,
-            post=roots.post,
+            mask="",
+            direction="",
+            exceptions=(),
+            weights="",
+            gradients="",
+            post="",
         )
 
 

@@ -107,7 +107,7 @@ def residuals(
     terms: TensorTerms,
     direction: Tensor | None = None,
 ) -> Tensor:
-    """E (blocks, size), int64, by whole numbers alone; 0 for masked weights and untouched blocks.
+    """The residuals e (blocks, size), int64; 0 for masked weights and untouched blocks.
 
     Raises:
         BadData: a masked weight would not be 0.

@@ -36,7 +36,7 @@ def sub(a: Array, b: Numbers) -> Array:
 
 
 def mul(a: Array, b: Numbers) -> Array:
-    """A b, by halves of 32 bits."""
+    """The product a b, by halves of 32 bits."""
     a0, a1, b0, b1 = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
     low = a0 * b0
     middle = a0 * b1 + (low >> _HALF)

@@ -61,7 +61,7 @@ def _check_paths(statement: Statement, proof: Proof, columns: list[int]) -> None
 
 
 def _check_lanes(statement: Statement, proof: Proof) -> None:
-    """Q is 0 in every lane: modulo x^k - 1, its halves are added."""
+    """In every lane the polynomial q is 0: modulo x^k - 1, its halves are added."""
     k = statement.size
     folded = add(proof.quadratic[:, :k], proof.quadratic[:, k:])
     if bool(values_of(folded, k)[:, : statement.lanes].any()):
