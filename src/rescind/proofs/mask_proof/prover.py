@@ -216,7 +216,7 @@ class _Prover:
         return add(coefficients_of(total), self.masks.proximity)
 
     def quadratic(self, factors: Array, point: Array, ahead: Array) -> tuple[Array, Array]:
-        """The polynomials q and r, (d, 2 k) each; ``ahead`` (tensors, d) are the floors' numbers."""
+        """The polynomials q and r, (d, 2 k) each; ``ahead`` (tensors, d) are of the floors."""
         s = self.statement
         shape = (s.degree, 2 * s.size)
         total, floor = np.zeros(shape, dtype=np.uint64), np.zeros(shape, dtype=np.uint64)
