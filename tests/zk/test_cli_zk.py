@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from rescind.cli.main import app
+from rescind.core.canonical import dumps
+from rescind.core.certificate import PAYLOAD_TYPE, Certificate
+from rescind.proofs.signing import authenticated, from_envelope, to_envelope
 from rescind.workspace import new_workspace, open_workspace
+from rescind.zk import signed
 
 
 def rescind(*args: str | Path) -> Result:
@@ -53,6 +58,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     new = at / "new.safetensors"
     parsed("zk", "compensate", *published(at), *model(at), "--out", new)
     parsed("zk", "prove", *published(at), *model(at), *proof(at))
+    parsed(
+        "zk", "certify", *checked(at)[2:], "--sign-with", at / "provider.key",
+        "--out", at / "certificate.json",
+    )  # fmt: skip
     return at
 
 
@@ -114,15 +123,123 @@ def test_a_stranger_checks_the_proof_and_the_owner_of_the_weights_their_file(pla
     assert old.keys() == new.keys()
 
 
+def certified(at: Path) -> list[str | Path]:
+    return [
+        "certificate", "verify", at / "certificate.json", "--key", at / "provider.pem",
+        "--proof", at / "proof.bin", "--mask", at / "out/mask.npz",
+    ]  # fmt: skip
+
+
+def outcomes(result: Any) -> dict[str, str]:
+    return {each["name"]: each["outcome"] for each in result["checks"]}
+
+
+def test_the_certificate_carries_the_proof(place: Path) -> None:
+    found = parsed(*certified(place))
+    said = outcomes(found)
+    assert said.pop("model") == "not checked" and set(said.values()) == {"passed"}
+    assert set(said) == {
+        "envelope",
+        "signature",
+        "signer",
+        "key",
+        "terms",
+        "mask",
+        "numbers",
+        "proof",
+    }
+    seed = json.loads((place / "opening.json").read_text())["post"]
+    tied = [*certified(place), "--model", place / "new.safetensors", "--opening", seed]
+    assert set(outcomes(parsed(*tied)).values()) == {"passed"}
+    text = rescind(*certified(place)).stdout
+    assert "bits of soundness" in text and "not audited" in text and "empirical" in text
+
+
+def test_what_is_not_brought_is_not_checked(place: Path) -> None:
+    said = outcomes(parsed("certificate", "verify", place / "certificate.json"))
+    left = {name for name, outcome in said.items() if outcome == "not checked"}
+    assert left == {"signer", "key", "mask", "numbers", "proof", "model"}
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "failed"),
+    [
+        ("proof.bin", "statement.json", "proof"),
+        ("provider.pem", "other.pem", "signer"),
+        ("new.safetensors", "client.safetensors", "model"),
+    ],
+)
+def test_another_file_beside_the_certificate_fails_its_check(
+    place: Path, replaced: str, by: str, failed: str
+) -> None:
+    if not (place / "other.pem").exists():
+        parsed("zk", "key", place / "other.key", place / "other.pem")
+    seed = json.loads((place / "opening.json").read_text())["post"]
+    tied = [*certified(place), "--model", place / "new.safetensors", "--opening", seed]
+    result = rescind(*[place / by if a == place / replaced else a for a in tied])
+    assert result.exit_code == 3 and f"failed       {failed}" in result.stdout
+
+
+def changed_certificate(place: Path, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """Signed anew by the provider, as a provider could that lies."""
+    payload = json.loads(
+        from_envelope(json.loads((place / "certificate.json").read_text())).payload
+    )
+    change(payload)
+    data = dumps(payload)
+    signer = signed.read_private(place / "provider.key")
+    envelope = to_envelope(
+        Certificate(data, (signer.sign(authenticated(PAYLOAD_TYPE, data)),), PAYLOAD_TYPE)
+    )
+    return json.dumps(envelope).encode()
+
+
+LIES: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
+    "more bits": ("numbers", lambda c: c["predicate"].update(bits=120.0)),
+    "less residual": ("numbers", lambda c: c["predicate"].update(share=0.0001)),
+    "another order": ("terms", lambda c: c["predicate"]["order"].update(records=5000)),
+    "another client's receipt": (
+        "terms",
+        lambda c: c["predicate"]["receipt"].update(commitment="0"),
+    ),
+    "another root": ("statement", lambda c: c["predicate"]["statement"].update(post="0" * 64)),
+    "one exception fewer": ("terms", lambda c: c["predicate"]["statement"]["exceptions"].pop()),
+    "another signer": ("key", lambda c: c["predicate"].update(key_id="0" * 64)),
+    "no statement": ("statement", lambda c: c["predicate"].pop("statement")),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_signed_lie_fails_a_check(place: Path, tmp_path: Path, lie: str) -> None:
+    failed, change = LIES[lie]
+    path = tmp_path / "lie.json"
+    path.write_bytes(changed_certificate(place, change))
+    args = [path if a == place / "certificate.json" else a for a in certified(place)]
+    result = rescind(*args, "--json")
+    assert result.exit_code == 3, result.output
+    assert outcomes(json.loads(result.stdout))[failed] == "failed"
+
+
+def test_a_proof_that_does_not_hold_is_not_certified(place: Path, tmp_path: Path) -> None:
+    changed = bytearray((place / "proof.bin").read_bytes())
+    changed[len(changed) // 2] ^= 1
+    (tmp_path / "proof.bin").write_bytes(bytes(changed))
+    args = [tmp_path / "proof.bin" if a == place / "proof.bin" else a for a in checked(place)[2:]]
+    out = tmp_path / "certificate.json"
+    result = rescind("zk", "certify", *args, "--sign-with", place / "provider.key", "--out", out)
+    assert result.exit_code != 0 and not out.exists()
+
+
 def test_a_stranger_needs_no_torch(place: Path) -> None:
     code = (
         "import sys\nfrom rescind.cli.main import run\nsys.argv = ['rescind', *sys.argv[1:]]\n"
         "try:\n    run()\nexcept SystemExit as end:\n"
         "    assert not end.code, end.code\nassert 'torch' not in sys.modules\n"
     )
-    args = [str(a) for a in checked(place)]
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for command in (checked(place), certified(place)):
+        args = [str(a) for a in command]
+        done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_second_proof_is_refused_and_the_opening_says_so(place: Path) -> None:

@@ -20,7 +20,15 @@ from rescind.proofs.signing import load_public
 from rescind.workspace import new_workspace
 from rescind.zk import receipts, signed
 from rescind.zk.check import Received, check
-from rescind.zk.client import Opening, carried_out, commit, compensate, post_root, prove_once
+from rescind.zk.client import (
+    Opening,
+    carried_out,
+    commit,
+    compensate,
+    declared,
+    post_root,
+    prove_once,
+)
 from rescind.zk.provider import Wish, check_slack, make
 from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import blocks_of, floats, save_public, whole, whole_gradients
@@ -271,3 +279,34 @@ def test_the_public_file_holds_mask_and_direction_and_no_pickle(tmp_path: Path) 
     with pytest.raises(BadParameter):
         load_mask(tmp_path / "none.npz")
     assert isinstance(received()[0].commitment, Commitment)
+
+
+def test_every_client_declares_as_many_blocks() -> None:
+    """Those that could be met are masked only too, drawn by a hash of the client's own weights."""
+    epoch, own = made(), client()
+    roomy = replace(epoch.order, exceptions=3)
+    terms = replace(epoch.epoch, seal=roomy.seal)
+    statement = terms.statement(roomy, (), received()[0].commitment.roots)
+    before = whole(own.weights, statement.tensors, statement.block)
+    gradients = whole_gradients(own.gradients, statement.tensors, statement.block)
+    found = carried_out(before, gradients, epoch.public, statement)
+    done = declared(found, before, epoch.public, roomy)
+    assert len(done.exceptions) == 3 > len(found.exceptions)
+    for block in done.exceptions:
+        mask = epoch.public.mask[block]
+        assert mask.any() and not done.weights[block][mask].any()
+        assert (done.weights[block] == before[block])[~mask].all()
+    assert declared(found, before, epoch.public, roomy).exceptions == done.exceptions
+    others = {declared(found, before + k, epoch.public, roomy).exceptions for k in range(1, 9)}
+    assert len(others) > 1
+    few = replace(roomy, exceptions=0)
+    with pytest.raises(Refused, match="room for 0"):
+        declared(replace(found, exceptions=(1,)), before, epoch.public, few)
+
+
+def test_another_number_of_declared_blocks_is_refused() -> None:
+    got, _, _ = received()
+    said = replace(got.statement, exceptions=got.statement.exceptions[1:])
+    with pytest.raises(VerificationFailed) as error:
+        check(replace(got, statement=said))
+    assert error.value.check == "exceptions"

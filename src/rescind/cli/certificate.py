@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,7 +62,21 @@ def verify(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", metavar="FOLDER", help="An exported folder to compare with."),
+        typer.Option(
+            "--model",
+            metavar="PATH",
+            help="An exported folder to compare with; of a mask, the file of new weights.",
+        ),
+    ] = None,
+    proof: Annotated[
+        Path | None, typer.Option("--proof", metavar="FILE", help="The proof that goes with it.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", metavar="FILE", help="Of a mask: the mask.npz.")
+    ] = None,
+    opening: Annotated[
+        str | None,
+        typer.Option("--opening", metavar="HEX", help="Of a mask: `post` of the secret file."),
     ] = None,
     ledger_head: Annotated[
         str | None,
@@ -87,16 +101,57 @@ def verify(
     ends with exit code 3; without --key nobody knows whose signature it is.
     """
     from rescind.proofs.verifier import verify as check
+    from rescind.zk.certificate import is_mask_certificate
 
-    found = check(
-        _bytes(file, "certificate"),
-        key=public_key_in(_bytes(pinned, "key")) if pinned else None,
-        model=model,
-        ledger_head=ledger_head,
-        at=datetime.fromisoformat(at) if at else None,
-    )
+    data = _bytes(file, "certificate")
+    key = public_key_in(_bytes(pinned, "key")) if pinned else None
+    if is_mask_certificate(data):
+        _refuse(_OF_A_DELETION, {"--ledger-head": ledger_head, "--at": at})
+        found = _mask_verification(data, key, proof, mask, model, opening)
+    else:
+        _refuse(_OF_A_MASK, {"--proof": proof, "--mask": mask, "--opening": opening})
+        found = check(
+            data,
+            key=key,
+            model=model,
+            ledger_head=ledger_head,
+            at=datetime.fromisoformat(at) if at else None,
+        )
     emit(as_json, found, lambda: _verification_lines(found))
     found.require()
+
+
+_OF_A_DELETION = "goes with the certificate of a deletion, and this one is of a mask"
+_OF_A_MASK = "goes with the certificate of a mask, and this one is of a deletion"
+
+
+def _refuse(why: str, given: Mapping[str, object]) -> None:
+    """What would be left unread is told."""
+    unread = [name for name, value in given.items() if value is not None]
+    if unread:
+        raise BadParameter(f"{unread[0]} {why}.", do="Leave it out.")
+
+
+def _mask_verification(
+    data: bytes,
+    key: bytes | None,
+    proof: Path | None,
+    mask: Path | None,
+    model: Path | None,
+    opening: str | None,
+) -> Verification:
+    from rescind.zk.certificate import Brought, verify
+    from rescind.zk.files import seed_of
+    from rescind.zk.tensors import load_public, load_tensors
+
+    brought = Brought(
+        key=key,
+        proof=_bytes(proof, "proof") if proof else None,
+        public=load_public(mask) if mask else None,
+        model=load_tensors(model) if model else None,
+        seed=seed_of(opening) if opening else None,
+    )
+    return verify(data, brought)
 
 
 def _bytes(path: Path, what: str) -> bytes:

@@ -182,18 +182,46 @@ def prove(
     emit(as_json, found, lambda: _lines(found))
 
 
+Commitment = Annotated[
+    Path, typer.Option("--commitment", metavar="FILE", help="What the client handed in.")
+]
+Receipt = Annotated[
+    Path, typer.Option("--receipt", metavar="FILE", help="The provider's, of its ledger.")
+]
+
+
+@app.command()
+def certify(
+    epoch: Epoch,
+    order: Order,
+    mask: Mask,
+    key: Key,
+    commitment: Commitment,
+    receipt: Receipt,
+    statement: Said,
+    proof: Proof,
+    sign_with: Private,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The certificate.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a client's proof and certify it: `rescind certificate verify` needs no more files
+    than certificate, proof and mask.
+    """
+    from rescind.zk.files import certify_files
+
+    files = _published(epoch, order, mask, key)
+    found = certify_files(files, commitment, receipt, statement, proof, sign_with, out)
+    emit(as_json, found, lambda: _lines(found))
+
+
 @app.command()
 def verify(
     epoch: Epoch,
     order: Order,
     mask: Mask,
     key: Key,
-    commitment: Annotated[
-        Path, typer.Option("--commitment", metavar="FILE", help="What the client handed in.")
-    ],
-    receipt: Annotated[
-        Path, typer.Option("--receipt", metavar="FILE", help="The provider's, of its ledger.")
-    ],
+    commitment: Commitment,
+    receipt: Receipt,
     statement: Said,
     proof: Proof,
     again: Annotated[

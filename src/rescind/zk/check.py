@@ -73,21 +73,8 @@ def check(
         VerificationFailed: it names the first check that failed.
         BadData, BadParameter: files that do not belong together.
     """
-    statement, done = got.statement, list[str]()
-    roots = Roots(
-        weights=got.commitment.roots.weights,
-        gradients=got.commitment.roots.gradients,
-        post=statement.post,
-    )
-    if got.commitment.epoch != digest(plain(got.epoch)):
-        raise _refused("commitment", "The commitment was made for another epoch.")
-    if got.receipt.commitment != digest(plain(got.commitment)):
-        raise _refused("receipt", "The provider's ledger holds another commitment.")
-    done.append(f"the commitment stands in the provider's ledger as entry {got.receipt.seq}")
-    wanted = got.epoch.statement(got.order, statement.exceptions, roots)
-    if wanted != statement:
-        raise _refused("statement", "It is not what epoch, order and commitment give.")
-    done.append("the order is the one that was sealed before the epoch, and the statement is its")
+    statement = got.statement
+    done = list(belong_together(got.epoch, got.order, got.commitment, got.receipt, statement))
     got.public.check(statement)
     share = check_slack(statement, got.public)
     verify(statement, got.public, got.proof)
@@ -96,9 +83,7 @@ def check(
         _second(got)
         done.append("the proof holds by the second verifier")
     if model is not None:
-        if post_seed is None or post_root(statement, model, post_seed) != statement.post:
-            raise _refused("model", "The weights are not those under the third root.")
-        done.append("the weights of the file are those under the third root")
+        done.append(tied(statement, model, post_seed))
     return Verdict(
         checked=tuple(done),
         bits=round(soundness.bits(statement), 1),
@@ -107,6 +92,50 @@ def check(
         exceptions=len(statement.exceptions),
         blocks=statement.blocks,
     )
+
+
+def belong_together(
+    epoch: Epoch,
+    order: MaskOrder,
+    commitment: Commitment,
+    receipt: Receipt,
+    statement: Statement,
+) -> tuple[str, ...]:
+    """What is shown when all of them are about one proof.
+
+    Raises:
+        VerificationFailed: one is about another.
+        BadParameter: the numbers cannot be those of a statement.
+    """
+    roots = Roots(
+        weights=commitment.roots.weights,
+        gradients=commitment.roots.gradients,
+        post=statement.post,
+    )
+    if commitment.epoch != digest(plain(epoch)):
+        raise _refused("commitment", "The commitment was made for another epoch.")
+    if receipt.commitment != digest(plain(commitment)):
+        raise _refused("receipt", "The provider's ledger holds another commitment.")
+    if len(statement.exceptions) != order.exceptions:
+        raise _refused("exceptions", "They are not as many as the order says.")
+    if epoch.statement(order, statement.exceptions, roots) != statement:
+        raise _refused("statement", "It is not what epoch, order and commitment give.")
+    return (
+        f"the commitment stands in the provider's ledger as entry {receipt.seq}",
+        "the order is the one that was sealed before the epoch, and the statement is its",
+    )
+
+
+def tied(statement: Statement, model: Tensors, post_seed: bytes | None) -> str:
+    """What is shown of the file of new weights.
+
+    Raises:
+        VerificationFailed: they are not those under the third root.
+        BadData: tensors of other shapes.
+    """
+    if post_seed is None or post_root(statement, model, post_seed) != statement.post:
+        raise _refused("model", "The weights are not those under the third root.")
+    return "the weights of the file are those under the third root"
 
 
 def _second(got: Received) -> None:

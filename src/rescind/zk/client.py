@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -77,11 +78,12 @@ def compensate(
     Raises:
         BadData: tensors or public file that do not fit.
         VerificationFailed: the order is not the sealed one.
+        Refused: more blocks cannot be met than the order allows.
     """
     statement = epoch.statement(order, (), Roots(weights="", gradients=""))
     public.check(statement)
     w, g = _whole(epoch, weights, gradients)
-    done = carried_out(w, g, public, statement)
+    done = declared(carried_out(w, g, public, statement), w, public, order)
     return floats(done.weights, epoch.tensors, epoch.block), done
 
 
@@ -97,7 +99,7 @@ def prove_once(
     """The statement, its proof, and the opening, which now is used.
 
     Raises:
-        Refused: it was used before.
+        Refused: it was used before, or more blocks cannot be met than the order allows.
         BadParameter: it belongs to another epoch.
         VerificationFailed: the order is not the sealed one, or cannot be met.
         BadData: tensors or public file that do not fit.
@@ -113,7 +115,7 @@ def prove_once(
     w, g = _whole(epoch, weights, gradients)
     bare = epoch.statement(order, (), Roots(weights="", gradients=""))
     public.check(bare)
-    done = carried_out(w, g, public, bare)
+    done = declared(carried_out(w, g, public, bare), w, public, order)
     parts = (("weights", w), ("gradients", g), ("post", done.weights))
     found = {
         tree: commit_values(tree, values, bare, getattr(opening.seeds, tree)).root.hex()
@@ -174,6 +176,30 @@ def carried_out(
         after[start:end] += change.numpy()
         start = end
     return Carried(after, tuple(exceptions), largest)
+
+
+def declared(done: Carried, before: Whole, public: Public, order: MaskOrder) -> Carried:
+    """With as many exceptions as the order says: others are drawn from the touched blocks, by a
+    hash of the client's weights, so that it draws the same ones again and nobody else can.
+
+    Raises:
+        Refused: there are more already.
+    """
+    real = set(done.exceptions)
+    free = [b for b in np.flatnonzero(public.mask.any(1)).tolist() if b not in real]
+    missing = order.exceptions - len(real)
+    if not 0 <= missing <= len(free):
+        raise Refused(
+            f"{len(real)} of {len(real) + len(free)} blocks cannot be met within the limits, and"
+            f" the order has room for {order.exceptions}.",
+            "Blocks that are masked only are not pulled, and their number would show the client.",
+            "Ask the provider for an epoch with more room.",
+        )
+    seed = hashlib.sha256(b"exceptions\n" + order.seal.encode() + before.tobytes()).digest()
+    free.sort(key=lambda b: hashlib.sha256(seed + b.to_bytes(8, "big")).digest())
+    more, after = free[:missing], done.weights.copy()
+    after[more] = before[more] * ~public.mask[more]
+    return replace(done, weights=after, exceptions=tuple(sorted(real | set(more))))
 
 
 def _whole(epoch: Epoch, weights: Tensors, gradients: Tensors) -> tuple[Whole, NDArray[np.int8]]:

@@ -13,7 +13,7 @@ from rescind.core.protocols import Progress
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.reading import parse_json
 from rescind.proofs.signing import load_public as load_key
-from rescind.zk import receipts, signed
+from rescind.zk import certificate, receipts, signed
 from rescind.zk.check import Received, Verdict, check
 from rescind.zk.client import Opening, commit, compensate, prove_once
 from rescind.zk.provider import Wish, check_slack, make
@@ -192,13 +192,9 @@ def verify_files(
         VerificationFailed: it names the first check that failed.
         BadData, BadParameter: files that are missing or do not belong together.
     """
-    epoch, order, public = published.read()
-    said = _read(Statement, statement)
-    committed = _read(Commitment, commitment)
-    entered = signed.opened(Receipt, _bytes(receipt), load_key(_bytes(published.key)))
-    got = Received(epoch, order, committed, entered, said, public, _bytes(proof))
+    got = _received(published, commitment, receipt, statement, proof)
     weights: Tensors | None = None if model is None else load_tensors(model)
-    seed = None if opening is None else _seed(opening)
+    seed = None if opening is None else seed_of(opening)
     if (weights is None) != (seed is None):
         raise BadParameter(
             "A model is compared with the seed of its root.",
@@ -208,7 +204,44 @@ def verify_files(
     return check(got, again=again, model=weights, post_seed=seed)
 
 
-def _seed(text: str) -> bytes:
+def certify_files(
+    published: Published,
+    commitment: Path,
+    receipt: Path,
+    statement: Path,
+    proof: Path,
+    private: Path,
+    out: Path,
+) -> dict[str, Any]:
+    """Write the certificate of a proof that holds. Raises as ``verify_files``."""
+    got = _received(published, commitment, receipt, statement, proof)
+    verdict = check(got)
+    _new(out, certificate.issue(got, verdict, signed.read_private(private)))
+    return {"certificate": str(out), "bits": verdict.bits, "exceptions": verdict.exceptions}
+
+
+def _received(
+    published: Published, commitment: Path, receipt: Path, statement: Path, proof: Path
+) -> Received:
+    epoch, order, public = published.read()
+    entered = signed.opened(Receipt, _bytes(receipt), load_key(_bytes(published.key)))
+    return Received(
+        epoch,
+        order,
+        _read(Commitment, commitment),
+        entered,
+        _read(Statement, statement),
+        public,
+        _bytes(proof),
+    )
+
+
+def seed_of(text: str) -> bytes:
+    """The seed of a root, from hex.
+
+    Raises:
+        BadParameter: it is no hex.
+    """
     try:
         return bytes.fromhex(text)
     except ValueError as error:

@@ -27,6 +27,7 @@ from rescind.zk.terms import MOST, Epoch, MaskOrder, Roots, slack
 
 CLIPPED = 0.999  # of the provider's gradients lie below half of what a byte holds
 ROOM = 4.0  # a client's weights, and a change, may be so many times the provider's largest weight
+SPARE = 1 / 128  # of the touched blocks, and twice the provider's own, need not be repaired
 MORE = 4.0  # a client's residual may be so many times the provider's
 LARGEST_SIZE = 8192
 MOST_BITS = 127.0  # digests alone can fail with 2^-128
@@ -95,7 +96,11 @@ def make(
     bits = max(8, ceil(log2(max(1, MORE * first.residual))) + 1)
     epoch = replace(epoch, residual_bits=bits)
     simulated = carried_out(*own, public, _simulated(epoch, order))
-    order = replace(order, floors=_floors(own[0], simulated, public, epoch, wish.reached))
+    order = replace(
+        order,
+        floors=_floors(own[0], simulated, public, epoch, wish.reached),
+        exceptions=2 * len(simulated.exceptions) + ceil(SPARE * int(public.mask.any(1).sum())),
+    )
     epoch = replace(epoch, seal=order.seal)
     check_slack(epoch.statement(order, (), NO_ROOTS), public)
     return Made(epoch, order, public, simulated)
@@ -133,6 +138,7 @@ def _draft(
             for t in terms
         ),
         floors=(0,) * len(terms),
+        exceptions=0,
         salt=secrets.token_hex(32),
     )
     return epoch, order

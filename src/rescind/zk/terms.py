@@ -20,7 +20,8 @@ class MaskOrder:
     """What is to be masked, how hard it is pulled, and the least that must be reached.
 
     ``pulls`` and ``floors`` are those of the epoch's tensors, in order; ``mask`` and ``direction``
-    digests of what lies beside. ``salt`` keeps the seal from being guessed.
+    digests of what lies beside. Each client masks just ``exceptions`` blocks and repairs them not,
+    so that their number says nothing of it. ``salt`` keeps the seal from being guessed.
     """
 
     goal: str
@@ -29,6 +30,7 @@ class MaskOrder:
     direction: str
     pulls: tuple[int, ...]
     floors: tuple[int, ...]
+    exceptions: int
     salt: str
 
     def __post_init__(self) -> None:
