@@ -7,8 +7,9 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu/torch/
 # idle threads sleep instead of spinning: on a shared machine a spinning one costs its neighbour
 export OMP_WAIT_POLICY := PASSIVE
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
-# a test file stays in one process, so that what its tests share is made once
-TWO := -n 2 --dist loadfile
+# a test file stays in one process, so that what its tests share is made once; tests/conftest.py
+# puts the files that take longest first
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 # what tests read beside packages that pip installs with all they ask for
 DATA := .venv/adult.stamp .venv/fashion.stamp

@@ -18,6 +18,7 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TRANSFORMERS_OFFLINE="1",
 )
+LONGEST = ("test_demo.py", "test_quick.py", "test_cheat_matrix.py", "test_example.py")
 # a busy machine makes an example slow, not wrong; derandomized, so that a red run can be repeated
 settings.register_profile("rescind", deadline=None, derandomize=True)
 settings.load_profile("rescind")
@@ -51,5 +52,5 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest comes first: at the end one process would wait for the other."""
-    items.sort(key=lambda item: item.path.name != "test_demo.py")
+    """Files that take longest come first: at the end one process would wait for the other."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 9)

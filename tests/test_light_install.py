@@ -25,6 +25,7 @@ from rescind.storage.keys import KeyStore
 from rescind.testing.tiny import tiny_encoder, tiny_recipe, tiny_rows, tiny_task
 from rescind.workspace import Ask, open_workspace
 
+pytestmark = pytest.mark.slow  # it builds an environment
 VECTORS = Path(__file__).parent / "proofs" / "vectors"
 NEEDS_TORCH = {
     "predict": ("a text",),

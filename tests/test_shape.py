@@ -44,6 +44,7 @@ CLI_MAY = {
     "settings",
     "render",
     "progress",
+    "proving",
     "users_seeds",
     "zk",
 }

@@ -155,6 +155,7 @@ def test_alignment_comes_back_with_the_initialisation_alone() -> None:
     assert seen == {("all weights", 20, same), ("all weights", 100, same), ("by layer", 100, same)}
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_margins_runs_at_a_tiny_size(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

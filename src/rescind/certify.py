@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rescind import auditing, state
+from rescind import auditing, committed, state
 from rescind.backends import Backends
 from rescind.core.audit import AuditVerdict
 from rescind.core.canonical import build, digest, plain
@@ -40,6 +40,7 @@ def certify(b: Backends, request: Request) -> Certificate:
     if b.ledger.get("certificate", request.id) is not None:
         return load(b, request.id)
     _check_suppressed(b, request)
+    committed.commit(b, request)
     b.ledger.verify()  # what is signed is read from projections that only entries may have changed
     b.ledger.checkpoint()  # before it says "destroyed", no deleted row may linger in the log
     statement = _statement(b, request)
@@ -156,6 +157,7 @@ def _statement(b: Backends, request: Request) -> Statement:
         attempts=after.attempts,
         controls=after.controls,
         audit=seen,
+        ledger_root=committed.ledger_root(b, seq),
     )
 
 

@@ -68,7 +68,7 @@ def _copied(b: Backends, folder: Path, number: str) -> Backends:
         child.artifacts.put(artifact.name, artifact.kind, data, artifact.cells)
         if artifact.sealed:
             child.artifacts.seal([artifact.name])
-    for name in (*b.keys.names("request"), *b.keys.names("cell")):
+    for name in (n for kind in ("request", "cell", "manifest") for n in b.keys.names(kind)):
         child.keys.put(name, b.keys.get(name))
     seq, head = b.ledger.head()
     not_itself = (Write("export", number, None),)

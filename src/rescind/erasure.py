@@ -11,12 +11,13 @@ from rescind.acceptance import moved, one_at_a_time
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
 from rescind.core.dataset import Manifest, ManifestEntry
-from rescind.core.errors import DamagedArtifact, ErasureIncomplete
+from rescind.core.errors import DamagedArtifact, ErasureIncomplete, InsufficientEvidence
 from rescind.core.evidence import ErasureReceipt
 from rescind.core.lineage import Artifact, is_outdated
 from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
-from rescind.data.manifest import leaves, manifest_bytes
+from rescind.data.manifest import content_of, leaves, manifest_bytes
+from rescind.proofs.key_tree import KeyTree, TreeHead
 from rescind.proofs.merkle import root
 
 LEFT_BEHIND = "work that a withdrawal overtook left it behind; opening the workspace destroys it"
@@ -33,6 +34,8 @@ def erase(b: Backends, request: Request) -> Request:
     started = _started(b, request)
     stale = [a.name for a in b.artifacts.list(request.labels)]
     b.artifacts.destroy([*stale, *_replaced(b), *left_behind(b)])
+    for name in _old_secrets(b):
+        b.keys.destroy(name)  # the leaves of an earlier list can no longer be guessed at
     left = tuple(a.name for a in b.artifacts.list(request.labels))
     if left:
         raise ErasureIncomplete(left, f"{len(left)} stale artifacts are left.", do="Try again.")
@@ -55,6 +58,12 @@ def _replaced(b: Backends) -> list[str]:
     now = state.manifest(b)
     listed = {f"manifest/{version}" for version in range(1, now.version)}
     return [a.name for a in b.artifacts.list() if a.name in listed and a.name != now.name]
+
+
+def _old_secrets(b: Backends) -> list[str]:
+    """What the trees of earlier allow-lists were salted with; not that of one being written."""
+    earlier = {f"manifest/{version}" for version in range(1, state.manifest(b).version)}
+    return [*earlier & set(b.keys.names("manifest/")), *b.keys.names("cell/")]
 
 
 def _started(b: Backends, request: Request) -> ErasureReceipt:
@@ -136,21 +145,42 @@ def _rewrite(b: Backends, request: Request, stale: Iterable[Artifact]) -> Manife
     if "rows" in kinds:
         records = rows.read(b, kept)
         rows.write_cells(b, records, {e.key: e.cell for e in kept}, request.cells)
-    for cell in request.cells:
-        b.keys.destroy(f"cell/{cell}")  # new leaves: the old ones can no longer be guessed at
     return write_manifest(b, entries, state.manifest(b).version + 1)
 
 
 def write_manifest(b: Backends, entries: tuple[ManifestEntry, ...], version: int) -> Manifest:
     """Store an allow-list under the present labels of all its cells; the caller records it."""
-    secret = b.keys.ensure
-    digest = root(leaves(entries, lambda cell: secret(f"cell/{cell}")))
     name = f"manifest/{version}"
+    head = _tree(entries, b.keys.ensure(name)).head
     cells = state.labels(b, {e.cell for e in entries})
     b.artifacts.put(name, "manifest", manifest_bytes(entries), cells)
     copies = sum(e.multiplicity for e in entries)
     counts = dict(sorted(Counter(e.cell for e in entries).items()))
-    return Manifest(name, version, digest, len(entries), copies, counts)
+    return Manifest(name, version, head.root, len(entries), copies, counts, head.depth, head.nonce)
+
+
+def _tree(entries: Iterable[ManifestEntry], secret: bytes) -> KeyTree:
+    return KeyTree.draw({e.key: content_of(e) for e in entries}, secret)
+
+
+def key_tree(b: Backends) -> KeyTree:
+    """The tree of the present allow-list.
+
+    Raises:
+        DamagedArtifact: it lists other records than the ledger says.
+        InsufficientEvidence: it was written by an earlier version of rescind.
+    """
+    now = state.manifest(b)
+    if not now.depth:
+        raise InsufficientEvidence(
+            "The allow-list was written by an earlier version of rescind.",
+            "Its tree shows no record and no absence to others.",
+            "It is written anew with the next erasure.",
+        )
+    tree = _tree(state.manifest_entries(b), b.keys.get(now.name))
+    if tree.head != TreeHead(now.digest, now.depth, now.nonce):
+        raise _replaced_list(now)
+    return tree
 
 
 def check_workspace(b: Backends) -> None:
@@ -174,13 +204,20 @@ def check_manifest(b: Backends) -> None:
         DamagedArtifact: it lists other records.
     """
     now = state.manifest(b)
-    found = root(leaves(state.manifest_entries(b), lambda cell: b.keys.get(f"cell/{cell}")))
-    if found != now.digest:
-        raise DamagedArtifact(
-            f"The allow-list {now.name} does not list the records that the ledger says.",
-            "It was replaced after it was written.",
-            "Restore a backup with `rescind restore`.",
-        )
+    if now.depth:
+        key_tree(b)
+    elif now.digest != root(
+        leaves(state.manifest_entries(b), lambda cell: b.keys.get(f"cell/{cell}"))
+    ):
+        raise _replaced_list(now)
+
+
+def _replaced_list(now: Manifest) -> DamagedArtifact:
+    return DamagedArtifact(
+        f"The allow-list {now.name} does not list the records that the ledger says.",
+        "It was replaced after it was written.",
+        "Restore a backup with `rescind restore`.",
+    )
 
 
 def _receipt(b: Backends, request: Request, stale: Iterable[Artifact]) -> ErasureReceipt:

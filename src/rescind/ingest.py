@@ -7,7 +7,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rescind import erasure, evaluate, methods_of, rows, seeds, state, stored_seeds, trainer
+from rescind import (
+    committed,
+    erasure,
+    evaluate,
+    methods_of,
+    rows,
+    seeds,
+    state,
+    stored_seeds,
+    trainer,
+)
 from rescind.audits.seeding.handed import Handed
 from rescind.backends import Backends
 from rescind.core.canonical import digest, plain
@@ -78,6 +88,7 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
         seeds.check_width(given.seeds, recipe)
         run = _begin(b, wanted, entries, records, seeded)
         if run.checkpoints:
+            committed.commit(b)  # it was killed before, or is of an earlier version of rescind
             return state.version(b)
         training = [e for e in entries if e.cell != "test"]
         snapshots = trainer.train_orders(b, run, orders, training, state.generations(b), progress)
@@ -213,7 +224,7 @@ def discard_unfinished(b: Backends) -> None:
         gone = (*listed, *seeded, Write("manifest", "current", None))
         b.ledger.append(Entry("run.discarded", None, {"runs": sorted(runs)}, gone))
     b.artifacts.destroy([a.name for a in b.artifacts.list()])
-    for name in b.keys.names("cell/"):
+    for name in b.keys.names("manifest/"):
         b.keys.destroy(name)
 
 
@@ -230,4 +241,5 @@ def _finish(
         *(state.write_part(s) for s in snapshots),
     )
     b.ledger.append(Entry("run.finished", None, {"snapshots": len(snapshots)}, writes))
+    committed.commit(b)
     return version

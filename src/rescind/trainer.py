@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rescind import editing, methods_of, state
+from rescind import committed, editing, methods_of, state
 from rescind.acceptance import one_at_a_time
 from rescind.backends import Backends
 from rescind.core.canonical import build, plain
@@ -244,6 +244,7 @@ def _serve(b: Backends, run: Run, made: Sequence[Snapshot]) -> None:
         Write("model", state.MODEL, {"run": run.id, "version": version.id}),
     )
     b.ledger.append(Entry("parts.rebuilt", None, {"version": version.id}, writes))
+    committed.commit(b)
 
 
 def new_version(

@@ -165,6 +165,7 @@ def test_three_references_show_and_decide_nothing(tmp_path: Path) -> None:
     assert not any(rank for e in found.lines for rank in e.ranks.values())
 
 
+@pytest.mark.slow
 def test_deep_measures_stand_beside_those_of_retrained_models(folder: Path) -> None:
     found = run_part(cloud_bench(folder, SETTING, deep=True), SETTING.forget_sets[0])
     shown = line(found, ORIGINAL_LINE).shown

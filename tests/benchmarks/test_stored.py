@@ -46,6 +46,7 @@ def older(value: Any, at: str = "") -> Any:
     return {k: older(v, k if k in inside else at) for k, v in value.items() if k not in gone}
 
 
+@pytest.mark.slow
 def test_a_result_that_was_stored_before_there_were_intervals_is_read_and_drawn() -> None:
     data = json.dumps(older(json.loads(to_json(made_up.result())))).encode()
     assert len(data) < len(to_json(made_up.result()))

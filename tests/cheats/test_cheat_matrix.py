@@ -47,6 +47,9 @@ def bench(folder: Path, *, normed: bool = False, coded: bool = False) -> Bench:
     return Bench(tiny(folder, normed=normed, coded=coded), SMALL, silent)
 
 
+pytestmark = pytest.mark.slow  # the small bench takes half a minute
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     return bench(tmp_path_factory.mktemp("matrix"), coded=True).rows()
@@ -211,7 +214,6 @@ def test_mean_ranks_are_those_of_all_choices() -> None:
 # --- on real data: what continuous integration has of the stored matrix ---
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("normed", [False, True], ids=["no norm", "batch norm"])
 def test_the_reduced_matrix_on_adult(normed: bool, tmp_path: Path) -> None:
     from rescind.benchmarks.adult import Adult

@@ -48,6 +48,7 @@ def test_an_error_that_is_none_of_ours_comes_through(check: str, trial: Trial) -
         run_check(check, Trial(method, trial.folder, trial.records, trial.epochs))
 
 
+@pytest.mark.slow
 def test_a_ruined_model_is_caught(tmp_path: Path) -> None:
     with pytest.raises(NotConforming, match="Test accuracy is"):
         run_check("keeps_utility", Trial(failing.RuinsTheModel(), tmp_path))

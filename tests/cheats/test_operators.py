@@ -15,10 +15,9 @@ from rescind.certify import envelope_bytes
 from rescind.core.canonical import dumps
 from rescind.core.errors import LedgerInconsistent, RescindError, VerificationFailed
 from rescind.core.evidence import Proof
-from rescind.core.protocols import Entry, Write
+from rescind.core.protocols import Entry, Write, chain_digest
 from rescind.proofs.signing import to_envelope
 from rescind.proofs.verifier import verify
-from rescind.storage.sql import chain_digest
 from rescind.workspace import Workspace
 
 

@@ -16,6 +16,30 @@ def certificate(done: Place, folder: Path) -> Path:
     return folder / "c.json"
 
 
+def test_a_stranger_checks_the_proof_of_lineage(fresh: Place, tmp_path: Path) -> None:
+    receipt, proof, cert = (tmp_path / f"{n}.json" for n in ("receipt", "lineage", "c"))
+    ok("receipt", "r7", "--out", receipt, *fresh.at)
+    noted = parsed("db", "head", *fresh.at)
+    request = parsed("request", "add", "--key", "r7", "--yes", *fresh.at)["request"]["id"]
+    ok("process", request, *fresh.at)
+    ok("prove", request, "--receipt", receipt, "--out", proof, *fresh.at)
+    ok("certificate", "export", request, "--out", cert, *fresh.at)
+    checked = ("certificate", "verify", cert, "--proof", proof)
+    said = {c["name"]: c["outcome"] for c in parsed(*checked, "--opening", receipt)["checks"]}
+    assert [said[n] for n in said if n.startswith("lineage")] == ["passed"] * 4
+    assert "never trained on" in ok(*checked)
+    assert "Give --proof too" in rescind("certificate", "verify", cert, "--opening", cert).stderr
+    assert "of a mask" in rescind(*checked, "--mask", proof).stderr
+    broken = tmp_path / "broken.json"
+    broken.write_bytes(proof.read_bytes()[:-9])
+    assert rescind("certificate", "verify", cert, "--proof", broken).exit_code == 3
+    on = tmp_path / "consistency.json"
+    ok("db", "consistency", str(noted["entry"]), "--out", on, *fresh.at)
+    roots = ("--old-root", noted["root"], "--root", parsed("db", "head", *fresh.at)["root"])
+    assert "none of them was changed" in ok("db", "consistent", on, *roots)
+    assert rescind("db", "consistent", on, *roots[:3], noted["root"]).exit_code == 3
+
+
 def test_process_wrote_the_certificate(closed: Place) -> None:
     written = closed.folder.parent / f"certificate-{closed.request}.json"
     assert json.loads(written.read_bytes())["payloadType"] == "application/vnd.in-toto+json"

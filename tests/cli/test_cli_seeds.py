@@ -54,6 +54,7 @@ def written(path: Path, found: list[dict[str, object]]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "code"), [("retrain", 0), ("finetune", 3)])
 def test_a_user_marks_records_and_asks_before_and_after(
     tmp_path: Path, method: str, code: int

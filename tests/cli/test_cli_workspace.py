@@ -84,7 +84,8 @@ def test_list(done: Place) -> None:
 
 def test_ledger(done: Place, tmp_path: Path) -> None:
     entry, head = open_workspace(done.folder).head()
-    assert ok("db", "head", *done.at) == f"{entry} {head}\n"
+    said = ok("db", "head", *done.at).splitlines()
+    assert said[0] == f"{entry} {head}" and said[1].startswith("root ")
     assert parsed("db", "verify", *done.at) == {"entries": entry, "head": head}
     ok("db", "suppressed", "--out", tmp_path / "list.json", *done.at)
     assert len(json.loads((tmp_path / "list.json").read_text())) == 2

@@ -23,14 +23,33 @@ def test_all_verbs_are_there() -> None:
     assert set(NAMES) == {
         *("init", "train", "demo", "predict", "export", "plan", "process", "rebuild", "erase"),
         *("evaluate", "audit", "bench", "list audits", "list benchmarks"),
-        *("report", "backup", "restore", "list methods", "list models", "key rotate"),
+        *(
+            "report",
+            "prove",
+            "receipt",
+            "backup",
+            "restore",
+            "list methods",
+            "list models",
+            "key rotate",
+        ),
         *(f"request {verb}" for verb in ("add", "list", "show", "cancel", "reject", "lift")),
         *(f"certificate {verb}" for verb in ("show", "verify", "export", "key")),
-        *(f"db {verb}" for verb in ("verify", "head", "suppressed")),
+        *(f"db {verb}" for verb in ("verify", "head", "suppressed", "consistency", "consistent")),
         *(f"seeds {verb}" for verb in ("key", "make", "ask")),
         *(
             f"zk {verb}"
-            for verb in ("key", "mask", "commit", "enter", "close", "compensate", "prove", "verify")
+            for verb in (
+                "key",
+                "mask",
+                "commit",
+                "enter",
+                "close",
+                "compensate",
+                "prove",
+                "certify",
+                "verify",
+            )
         ),
     }
 

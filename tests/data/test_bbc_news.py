@@ -63,6 +63,7 @@ def test_it_is_a_source_that_can_be_read_again(rows: list[Row]) -> None:
         assert rows_of(Source("loader", "rescind.data.bbc_news:load")) == rows
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_those_the_docstring_counts(records: tuple[Record, ...]) -> None:
     pairs = near_duplicates(records, records, 0.3)
     counted = {t: sum(p.similarity >= t for p in pairs) // 2 for t in (0.3, 0.5, 0.9)}

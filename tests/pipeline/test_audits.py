@@ -357,6 +357,7 @@ def test_a_lost_original_stops_no_deletion_and_destroys_no_new_model(ws: Workspa
     assert {r.refused for r in found.audit.results} == {"a model that is compared is lost"}
 
 
+@pytest.mark.slow
 def test_what_was_seen_in_a_model_that_is_given_up_stays_in_the_certificate(
     ws: Workspace,
 ) -> None:
@@ -415,6 +416,7 @@ class Talkative:
         raise self.error("The record of Jane Doe is odd.")
 
 
+@pytest.mark.slow
 def test_models_retrained_for_an_audit_are_gone_after_it(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,7 +136,7 @@ def test_a_run_without_a_snapshot_makes_room_for_another_recipe(
     b = empty.backends
     begun = {a.name for a in b.artifacts.list()}
     addresses = {a.address for a in b.artifacts.list()}
-    secrets = {name: b.keys.get(name) for name in b.keys.names("cell/")}
+    secrets = {name: b.keys.get(name) for name in b.keys.names("manifest/")}
     assert any(name.startswith("rows/") for name in begun)
     [old] = b.ledger.items("run")
     other = replace(recipe, seed=5)

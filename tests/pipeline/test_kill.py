@@ -36,6 +36,7 @@ WITHDRAWING = [
     "version.released",
     "erasure.started",
     "erasure.done",
+    "parts.committed",
     "certificate.issued",
     "request.closed",
 ]
@@ -193,8 +194,9 @@ def test_killed_at_an_append(
     assert len(kinds(unrepaired(folder))) == appended + count - before
     check_nothing_cut_is_served(folder)
     ws = opened_and_withdrawn(folder, method)
-    assert end_of(ws, forget(ws, key)) == expected
-    steps = [k for k in kinds(ws) if k in STEPS[method]]
+    request_id = forget(ws, key)
+    assert end_of(ws, request_id) == expected
+    steps = [k for k in kinds(ws, request_id) if k in STEPS[method]]
     assert [k for k in steps if k != "withdrawal.timed"] == [
         k for k in STEPS[method] if k != "withdrawal.timed"
     ]

@@ -270,7 +270,7 @@ def test_a_training_that_was_begun_with_the_record_is_begun_anew(
 
     assert request is None
     assert back.backends.artifacts.list() == ()
-    assert back.backends.keys.names("cell/") == ()
+    assert back.backends.keys.names("manifest/") == ()
     back.train(recipe, str(rows_file))
     assert usable(back) == usable(ws)
 

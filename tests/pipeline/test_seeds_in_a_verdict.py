@@ -26,6 +26,7 @@ def audited(ws: Workspace, own: list[str], method: str) -> tuple[str, AuditVerdi
     return request.id, ws.audit(request.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "method", "outcome"),
     [

@@ -29,6 +29,7 @@ def ws(tmp_path: Path) -> Workspace:
     return noisy_workspace(tmp_path / "ws")
 
 
+@pytest.mark.slow
 def test_a_retrained_model_is_judged_and_the_shadows_are_gone(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_nothing_of_it_is_left_without_the_folder() -> None:
     assert NAME not in METHODS.names()
 
 
+@pytest.mark.slow
 def test_an_installed_method_conforms(installed: Path) -> None:
     found = run(installed, "-m", "pytest", "-q", "--rescind-method", NAME)
     assert "16 passed" in found.stdout, found.stdout + found.stderr

@@ -7,6 +7,8 @@ import hashlib
 import pytest
 
 from rescind.core.errors import BadParameter, VerificationFailed
+from rescind.proofs import merkle
+from rescind.proofs.consistency import consistency, verify_consistency
 from rescind.proofs.merkle import inclusion, root, verify_inclusion
 
 SIZES = range(18)
@@ -98,3 +100,31 @@ def test_only_one_spelling_of_a_leaf(leaf: str) -> None:
 def test_no_such_leaf(index: int) -> None:
     with pytest.raises(BadParameter, match="no leaf"):
         inclusion(leaves_of(3), index)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 21])
+def test_a_tree_goes_on_from_each_of_its_beginnings(size: int) -> None:
+    leaves = [hashlib.sha256(bytes([n])).hexdigest() for n in range(size)]
+    now = merkle.root(leaves)
+    for old in range(1, size + 1):
+        before, path = merkle.root(leaves[:old]), consistency(leaves, old)
+        verify_consistency(old, before, size, now, path)
+        wrong = [
+            (old, before, size, now, (*path, leaves[0])),
+            (old, merkle.root(leaves[1 : old + 1] or ["00"]), size, now, path),
+            (old, before, size, leaves[0], path),
+            (old + 1, before, size, now, path),
+            (0, before, size, now, path),
+        ]
+        if path:
+            wrong += [
+                (old, before, size, now, path[:-1]),
+                (old, before, size, now, (leaves[0], *path[1:])),
+            ]
+        if size > 1:
+            for case in wrong:
+                with pytest.raises(VerificationFailed):
+                    verify_consistency(*case)
+    for old in (0, size + 1):
+        with pytest.raises(BadParameter):
+            consistency(leaves, old)

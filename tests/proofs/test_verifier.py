@@ -22,6 +22,7 @@ from rescind.core.evidence import ErasureReceipt
 from rescind.core.guarantee import Certified
 from rescind.core.request import Target
 from rescind.proofs.export_digest import read_export
+from rescind.proofs.reading import LARGEST
 from rescind.proofs.signing import (
     authenticated,
     from_envelope,
@@ -29,7 +30,7 @@ from rescind.proofs.signing import (
     sign_statement,
     to_envelope,
 )
-from rescind.proofs.verifier import LARGEST, Verification, verify
+from rescind.proofs.verifier import Verification, verify
 
 NOW = datetime.fromisoformat(AT)
 KEY = load_public((HERE / "key.pem").read_bytes())

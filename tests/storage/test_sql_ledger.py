@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rescind.core.errors import BadParameter, LedgerInconsistent
-from rescind.core.protocols import Entry, Ledger, Write
-from rescind.storage.sql import PAGE, SqlLedger, chain_digest
+from rescind.core.protocols import Entry, Ledger, Write, chain_digest
+from rescind.storage.sql import PAGE, SqlLedger
 from rescind.testing.ledger import LedgerContract
 
 

@@ -125,6 +125,7 @@ def test_what_the_model_held_before_has_no_influence(
     assert train(model, recipe, order, cells) == trained
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same_bytes(recipe: Recipe, trained: dict[int, bytes]) -> None:
     folder = encoder_name(recipe.task)
     code = f"""

@@ -25,10 +25,10 @@ from rescind.zk.client import (
     carried_out,
     commit,
     compensate,
-    declared,
     post_root,
     prove_once,
 )
+from rescind.zk.exceptions import declared
 from rescind.zk.provider import Wish, check_slack, make
 from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import blocks_of, floats, save_public, whole, whole_gradients

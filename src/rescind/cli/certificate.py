@@ -53,31 +53,39 @@ def key(
     emit(as_json, found, lambda: [f"Public key {found['key_id']} written to {written}."])
 
 
+Pinned = Annotated[
+    Path | None, typer.Option("--key", metavar="PUB.pem", help="The public key that you trust.")
+]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="PATH",
+        help="An exported folder to compare with; of a mask, the file of new weights.",
+    ),
+]
+Opening = Annotated[
+    str | None,
+    typer.Option(
+        "--opening",
+        metavar="FILE|HEX",
+        help="The receipt of a record; of a mask, `post` of the secret file.",
+    ),
+]
+
+
 @app.command()
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The certificate as received.")],
-    pinned: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="PUB.pem", help="The public key that you trust."),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model",
-            metavar="PATH",
-            help="An exported folder to compare with; of a mask, the file of new weights.",
-        ),
-    ] = None,
+    pinned: Pinned = None,
+    model: Model = None,
     proof: Annotated[
         Path | None, typer.Option("--proof", metavar="FILE", help="The proof that goes with it.")
     ] = None,
     mask: Annotated[
         Path | None, typer.Option("--mask", metavar="FILE", help="Of a mask: the mask.npz.")
     ] = None,
-    opening: Annotated[
-        str | None,
-        typer.Option("--opening", metavar="HEX", help="Of a mask: `post` of the secret file."),
-    ] = None,
+    opening: Opening = None,
     ledger_head: Annotated[
         str | None,
         typer.Option(
@@ -100,22 +108,27 @@ def verify(
     Prints what was checked here, what the signer attests and what is not covered. A failed check
     ends with exit code 3; without --key nobody knows whose signature it is.
     """
+    from rescind.core.certificate import MASK_PREDICATE_TYPE
+    from rescind.proofs.signing import predicate_type
     from rescind.proofs.verifier import verify as check
-    from rescind.zk.certificate import is_mask_certificate
 
     data = _bytes(file, "certificate")
     key = public_key_in(_bytes(pinned, "key")) if pinned else None
-    if is_mask_certificate(data):
+    if predicate_type(data) == MASK_PREDICATE_TYPE:
         _refuse(_OF_A_DELETION, {"--ledger-head": ledger_head, "--at": at})
         found = _mask_verification(data, key, proof, mask, model, opening)
     else:
-        _refuse(_OF_A_MASK, {"--proof": proof, "--mask": mask, "--opening": opening})
+        _refuse(_OF_A_MASK, {"--mask": mask})
+        if opening and not proof:
+            raise BadParameter("A receipt is looked for in a proof.", do="Give --proof too.")
         found = check(
             data,
             key=key,
             model=model,
             ledger_head=ledger_head,
             at=datetime.fromisoformat(at) if at else None,
+            proof=_bytes(proof, "proof") if proof else None,
+            receipt=_bytes(Path(opening), "receipt") if opening else None,
         )
     emit(as_json, found, lambda: _verification_lines(found))
     found.require()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rescind.cli import prove
 from rescind.cli.opening import opened, restored
 from rescind.cli.options import HERE, AsJson, Out, WorkspaceFolder, write
 from rescind.cli.output import Exit, counted, emit, table
@@ -31,9 +32,20 @@ def verify(workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
 
 @database.command()
 def head(workspace: WorkspaceFolder = HERE, as_json: AsJson = False) -> None:
-    """Print the last entry of the ledger: number and digest, to be kept elsewhere."""
-    seq, digest = opened(workspace).head()
-    emit(as_json, {"entry": seq, "head": digest}, lambda: [f"{seq} {digest}"])
+    """Print the last entry of the ledger, number and digest, to be kept elsewhere; and the root of
+    the tree of all entries, from which later ones can be shown to go on.
+    """
+    from rescind.proving import ledger_root
+
+    ws = opened(workspace)
+    seq, digest = ws.head()
+    root = ledger_root(ws.backends, seq)
+    found = {"entry": seq, "head": digest, "root": root}
+    emit(as_json, found, lambda: [f"{seq} {digest}", f"root {root}"])
+
+
+database.command()(prove.consistency)
+database.command()(prove.consistent)
 
 
 @database.command()

@@ -16,9 +16,10 @@ from rescind.core.request import Goal, Target
 Unchanged = Literal["no", "test_only", "not_served"]
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:rescind:deletion-certificate:1"
+MASK_PREDICATE_TYPE = "urn:rescind:mask-certificate:1"  # what `rescind zk certify` signs
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 # younger than the first certificates: written only where they say something, absent in old ones
-ADDED = ("judgement", "unjudged", "attempts", "controls", "audit")
+ADDED = ("judgement", "unjudged", "attempts", "controls", "audit", "ledger_root")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Statement:
     ``original``, ``unlearned`` and ``run`` are SHA-256 digests; ``unchanged`` says why the first
     two are equal where they are: no served snapshot had used the records. ``unmeasured`` says why
     the unlearned model has no measurement, where it has none. ``ledger_head`` and ``ledger_seq``
-    name the last entry before signing, so that erasure provably came before it. ``judgement`` is
+    name the last entry before signing, so that erasure provably came before it; ``ledger_root`` is
+    the Merkle root over the digests of all entries up to it. ``judgement`` is
     the comparison with retrained models, else ``unjudged`` says why there is none; ``attempts`` are
     the methods that were tried, and ``controls`` were judged by the same rule as the model.
     ``audit`` is what the planned audits saw, and those that were added; None where none was run.
@@ -64,6 +66,7 @@ class Statement:
     attempts: tuple[Attempt, ...] = ()
     controls: tuple[Control, ...] = ()
     audit: AuditVerdict | None = None
+    ledger_root: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,10 @@ class Source:
 class Manifest:
     """An allow-list of records. Keys and row digests live in the encrypted artifact ``name``.
 
-    ``digest`` is the Merkle root over leaves keyed by the secret of each record's cell, ``count``
-    the number of records, ``copies`` that of rows, ``cells`` the records of each cell.
+    ``digest`` is the root of the tree of their keys, with a secret of this version alone, ``depth``
+    and ``nonce`` what else its head has (``proofs.key_tree``; an older manifest has a depth of 0
+    and a plain tree). ``count`` is the number of records, ``copies`` that of rows, ``cells`` the
+    records of each cell.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Manifest:
     count: int
     copies: int
     cells: Mapping[str, int] = field(default_factory=dict)
+    depth: int = 0
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rescind.core.audit import AuditResult, Case, Need, Sizes
+from rescind.core.canonical import digest, plain
 from rescind.core.certificate import Signature
 from rescind.core.dataset import Record, Row, Split
 from rescind.core.guarantee import Guarantee
@@ -45,6 +46,13 @@ class Entry:
     seq: int = 0
     previous: str = ""
     digest: str = ""
+
+
+def chain_digest(entry: Entry) -> str:
+    """SHA-256 in hex of the canonical JSON of all fields of the entry but ``digest``."""
+    fields = plain(entry)
+    del fields["digest"]
+    return digest(fields)
 
 
 class Ledger(Protocol):

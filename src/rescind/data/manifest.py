@@ -42,8 +42,14 @@ def subject_hash(subject: str | None, subject_key: bytes) -> str | None:
     return None if subject is None else canonical.keyed(subject_key, "subject", subject)
 
 
+def content_of(entry: ManifestEntry) -> bytes:
+    """What stands at a record's key in the tree of a manifest: digest, multiplicity and cell."""
+    return canonical.dumps([entry.digest, entry.multiplicity, entry.cell])
+
+
 def leaves(entries: Iterable[ManifestEntry], cell_key: Callable[[str], bytes]) -> list[str]:
-    """Merkle leaves in hex, in entry order: HMAC-SHA256 over key, digest and multiplicity.
+    """The leaves of an older manifest, whose tree could show no absence, in hex, in entry order:
+    HMAC-SHA256 over key, digest and multiplicity.
 
     The key of the HMAC is the secret of the record's cell, since a bare hash of a short row can be
     guessed; ``cell_key`` is asked once a cell.

@@ -50,22 +50,22 @@ def verify_inclusion(leaf: str, index: int, size: int, path: Sequence[str], root
     if not 0 <= index < size:
         raise _refused(f"There is no leaf {index} in a tree of {size}.")
     try:
-        node, siblings = _leaf(leaf), [_bytes(item) for item in path]
+        node, siblings = leaf_of(leaf), [bytes_of(item) for item in path]
     except BadParameter as error:
         raise _refused(error.what) from error
     for on_left, sibling in zip(_sides(index, size, len(siblings)), siblings, strict=True):
-        node = _node(sibling, node) if on_left else _node(node, sibling)
+        node = node_of(sibling, node) if on_left else node_of(node, sibling)
     if node.hex() != root:
         raise _refused(f"The path of leaf {index} leads to {node.hex()}, not to {root}.")
 
 
 def _levels(leaves: Sequence[str]) -> Iterator[Level]:
     """All levels from the leaves up; the last node of an odd level moves up as it is."""
-    level = [_leaf(leaf) for leaf in leaves]
+    level = [leaf_of(leaf) for leaf in leaves]
     yield level
     while len(level) > 1:
         pairs = zip(level[::2], level[1::2], strict=False)
-        level = [_node(left, right) for left, right in pairs] + level[len(level) & ~1 :]
+        level = [node_of(left, right) for left, right in pairs] + level[len(level) & ~1 :]
         yield level
 
 
@@ -81,15 +81,17 @@ def _sides(index: int, size: int, given: int) -> list[bool]:
     return sides
 
 
-def _leaf(leaf: str) -> bytes:
-    return hashlib.sha256(b"\x00" + _bytes(leaf)).digest()
+def leaf_of(leaf: str) -> bytes:
+    """The hash of a leaf."""
+    return hashlib.sha256(b"\x00" + bytes_of(leaf)).digest()
 
 
-def _node(left: bytes, right: bytes) -> bytes:
+def node_of(left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def _bytes(text: str) -> bytes:
+def bytes_of(text: str) -> bytes:
     """Only one spelling of a hex text is taken: blanks and capitals would give two leaves one."""
     try:
         data = bytes.fromhex(text)

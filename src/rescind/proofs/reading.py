@@ -25,6 +25,7 @@ DIGESTS = ("original", "unlearned", "run", "forgotten", "ledger_head", "key_id")
 TIMES = ("received_at", "withdrawn_at", "issued_at", "valid_until")
 CLAIMS: dict[str, type] = {"exact": Exact, "certified": Certified, "empirical": Empirical}
 NESTED: dict[str, type] = {"target": Target, "proof": Proof, "erasure": ErasureReceipt}
+LARGEST = 4 * 2**20  # bytes of a file; a certificate has a few thousand
 MALFORMED = (BadParameter, TypeError, ValueError, AttributeError, OverflowError)
 
 
@@ -104,6 +105,7 @@ def _statement(predicate: object) -> Statement:
     data["attempts"] = [_attempt(item) for item in _list(data.get("attempts", []), "attempts")]
     data["controls"] = [_control(item) for item in _list(data.get("controls", []), "controls")]
     data.setdefault("unjudged", "")
+    data.setdefault("ledger_root", "")
     data["audit"] = _audit(data.get("audit"))
     data["guarantee"] = _claim(data["guarantee"])
     data["measurements"] = [
@@ -201,6 +203,8 @@ def _check_texts(data: Mapping[str, Any]) -> None:
         absent = value is None and name == "forgotten"  # the suppression list may be turned off
         if not absent and not re.fullmatch("[0-9a-f]{64}", value):
             raise BadParameter(f"{name} is not a SHA-256 digest.")
+    if data["ledger_root"] and not re.fullmatch("[0-9a-f]{64}", data["ledger_root"]):
+        raise BadParameter("ledger_root is not a SHA-256 digest.")
     for name in TIMES:
         moment(data[name])
 

@@ -31,6 +31,7 @@ from rescind.core.certificate import (
 )
 from rescind.core.errors import BadParameter, VerificationFailed
 from rescind.core.protocols import Signer
+from rescind.proofs.reading import LARGEST, parse_json
 from rescind.proofs.reading import read_statement as read_statement
 
 ASK_FOR_PEM = "Pass the public key that the signer published, a file with BEGIN PUBLIC KEY."
@@ -158,6 +159,17 @@ def to_envelope(certificate: Certificate) -> dict[str, Json]:
             for s in certificate.signatures
         ],
     }
+
+
+def predicate_type(envelope: bytes) -> str:
+    """What the bytes of an envelope say that they are about, or nothing; none of it is checked."""
+    if len(envelope) > LARGEST:
+        return ""
+    try:
+        header = parse_json(from_envelope(parse_json(envelope)).payload)
+    except (ValueError, VerificationFailed):
+        return ""
+    return str(header.get("predicateType")) if isinstance(header, dict) else ""
 
 
 def from_envelope(envelope: object) -> Certificate:

@@ -10,56 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rescind.core.certificate import PAYLOAD_TYPE, Certificate, Signature, Statement
 from rescind.core.errors import BadParameter, DamagedArtifact, VerificationFailed
-from rescind.proofs import claims
+from rescind.proofs import claims, lineage
 from rescind.proofs.attested import attested_by_signer, describe, not_covered, readable
 from rescind.proofs.coherence import contradictions
 from rescind.proofs.export_digest import read_export
-from rescind.proofs.reading import moment, parse_json, read_header, read_statement
+from rescind.proofs.lineage import check_consistency as check_consistency
+from rescind.proofs.reading import LARGEST, moment, parse_json, read_header, read_statement
 from rescind.proofs.signing import authenticated, from_envelope, key_id
-
-Outcome = Literal["passed", "failed", "not checked"]
-LARGEST = 4 * 2**20  # bytes; a certificate has a few thousand
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at, or why it could not be."""
-
-    name: str
-    outcome: Outcome
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a reader may rely on. ``attested`` and ``statement`` are empty where nobody signed."""
-
-    checks: tuple[Check, ...]
-    attested: tuple[str, ...]
-    not_covered: tuple[str, ...]
-    statement: Statement | None
-
-    def require(self) -> None:
-        """Return if no check failed; checks that were not made do not fail.
-
-        Raises:
-            VerificationFailed: names the first failed check.
-        """
-        for check in self.checks:
-            if check.outcome == "failed":
-                raise VerificationFailed(
-                    check.name,
-                    f"The check {check.name!r} failed: {check.detail}",
-                    "A certificate holds as a whole or not at all.",
-                    "Do not rely on it; ask the signer for a valid one.",
-                )
+from rescind.proofs.verification import Check as Check
+from rescind.proofs.verification import Verification as Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +47,8 @@ def verify(
     model: Path | None = None,
     ledger_head: str | None = None,
     at: datetime | None = None,
+    proof: bytes | None = None,
+    receipt: bytes | None = None,
 ) -> Verification:
     """Check a certificate as received; whatever is wrong with it becomes a failed check.
 
@@ -90,6 +58,8 @@ def verify(
         model: the exported folder to compare with.
         ledger_head: a head that an independent source recorded.
         at: the time for which validity is asked; now where absent.
+        proof: the proof of lineage beside it, as `rescind prove` wrote it.
+        receipt: of a record, to look for in that proof.
 
     Raises:
         BadParameter: the key has not 32 bytes, or ``at`` names no time zone.
@@ -107,9 +77,13 @@ def verify(
     now = datetime.now(UTC) if at is None else at
     case = Case(certificate, header, statement, model, ledger_head, now)
     checks = outer + tuple(check(case) for check in STATEMENT_CHECKS.values())
+    open_ = not_covered(statement)
+    if proof is not None:
+        checks += lineage.checks(statement, proof, receipt)
+        open_ = (*lineage.NOT_COVERED, *open_)
     signed = all(check.outcome != "failed" for check in outer)
     said = attested_by_signer(statement) if signed else ()
-    return Verification(checks, said, not_covered(statement), statement if signed else None)
+    return Verification(checks, said, open_, statement if signed else None)
 
 
 def _check_arguments(key: bytes | None, at: datetime | None) -> None:

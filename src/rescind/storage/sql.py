@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select
 
-from rescind.core.canonical import digest, dumps, plain
+from rescind.core.canonical import dumps
 from rescind.core.errors import BadParameter, Busy, LedgerInconsistent
-from rescind.core.protocols import Entry, Write
+from rescind.core.protocols import Entry, Write, chain_digest
 from rescind.storage.database import Database
 from rescind.storage.files import locked
 from rescind.storage.tables import entries, meta, state
@@ -155,13 +155,6 @@ class SqlLedger:
     def close(self) -> None:
         """Close the connections of all threads."""
         self.database.close()
-
-
-def chain_digest(entry: Entry) -> str:
-    """SHA-256 in hex of the canonical JSON of all fields of the entry but ``digest``."""
-    fields = plain(entry)
-    del fields["digest"]
-    return digest(fields)
 
 
 def _with_body(entry: Entry, body: str) -> Entry:

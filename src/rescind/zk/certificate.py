@@ -10,7 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rescind.core.canonical import build, dumps, plain
-from rescind.core.certificate import PAYLOAD_TYPE, STATEMENT_TYPE, Certificate
+from rescind.core.certificate import (
+    MASK_PREDICATE_TYPE,
+    PAYLOAD_TYPE,
+    STATEMENT_TYPE,
+    Certificate,
+)
 from rescind.core.errors import BadData, BadParameter, RescindError, VerificationFailed
 from rescind.proofs import verifier as deletion
 from rescind.proofs.attested import readable
@@ -26,7 +31,6 @@ from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder
 
-PREDICATE = "urn:rescind:mask-certificate:1"
 CLAIM = (
     "Claim: empirical, because a mask and a compensation hide a class; in the benchmark of the"
     " method it came back within 50 steps of training with a few of its records."
@@ -79,22 +83,13 @@ def issue(got: Received, verdict: Verdict, signer: KeySigner) -> bytes:
         {
             "_type": STATEMENT_TYPE,
             "subject": [subject],
-            "predicateType": PREDICATE,
+            "predicateType": MASK_PREDICATE_TYPE,
             "predicate": plain(said),
         }
     )
     signature = signer.sign(authenticated(PAYLOAD_TYPE, payload))
     envelope = to_envelope(Certificate(payload, (signature,), PAYLOAD_TYPE))
     return (json.dumps(envelope, indent=1, sort_keys=True) + "\n").encode()
-
-
-def is_mask_certificate(envelope: bytes) -> bool:
-    """Whether these bytes say that they are one; nothing is checked."""
-    try:
-        payload = parse_json(from_envelope(parse_json(envelope)).payload)
-    except (ValueError, VerificationFailed):
-        return False
-    return isinstance(payload, dict) and payload.get("predicateType") == PREDICATE
 
 
 def verify(envelope: bytes, brought: Brought) -> Verification:

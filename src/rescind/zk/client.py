@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.witness import Secret
+from rescind.zk.exceptions import Carried, declared
 from rescind.zk.tensors import Tensors, Whole, floats, whole, whole_gradients
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
 
@@ -39,15 +39,6 @@ class Opening:
         parts = (self.weights, self.gradients, self.post)
         one, two, three = (bytes.fromhex(p) for p in parts)
         return Seeds(weights=one, gradients=two, post=three)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Carried:
-    """New weights (blocks, size) in units, blocks that were masked only, and the largest |e|."""
-
-    weights: Whole
-    exceptions: tuple[int, ...]
-    residual: int
 
 
 def commit(epoch: Epoch, weights: Tensors, gradients: Tensors) -> tuple[Commitment, Opening]:
@@ -176,30 +167,6 @@ def carried_out(
         after[start:end] += change.numpy()
         start = end
     return Carried(after, tuple(exceptions), largest)
-
-
-def declared(done: Carried, before: Whole, public: Public, order: MaskOrder) -> Carried:
-    """With as many exceptions as the order says: others are drawn from the touched blocks, by a
-    hash of the client's weights, so that it draws the same ones again and nobody else can.
-
-    Raises:
-        Refused: there are more already.
-    """
-    real = set(done.exceptions)
-    free = [b for b in np.flatnonzero(public.mask.any(1)).tolist() if b not in real]
-    missing = order.exceptions - len(real)
-    if not 0 <= missing <= len(free):
-        raise Refused(
-            f"{len(real)} of {len(real) + len(free)} blocks cannot be met within the limits, and"
-            f" the order has room for {order.exceptions}.",
-            "Blocks that are masked only are not pulled, and their number would show the client.",
-            "Ask the provider for an epoch with more room.",
-        )
-    seed = hashlib.sha256(b"exceptions\n" + order.seal.encode() + before.tobytes()).digest()
-    free.sort(key=lambda b: hashlib.sha256(seed + b.to_bytes(8, "big")).digest())
-    more, after = free[:missing], done.weights.copy()
-    after[more] = before[more] * ~public.mask[more]
-    return replace(done, weights=after, exceptions=tuple(sorted(real | set(more))))
 
 
 def _whole(epoch: Epoch, weights: Tensors, gradients: Tensors) -> tuple[Whole, NDArray[np.int8]]:

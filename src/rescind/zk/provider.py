@@ -13,7 +13,8 @@ from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import soundness
 from rescind.proofs.mask_proof.soundness import columns_for
 from rescind.proofs.mask_proof.statement import Public, Statement
-from rescind.zk.client import Carried, carried_out
+from rescind.zk.client import carried_out
+from rescind.zk.exceptions import Carried
 from rescind.zk.tensors import (
     DIRECTION,
     Tensors,
