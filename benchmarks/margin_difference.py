@@ -98,7 +98,7 @@ DEFAULTS = {
     "holdout": 2_000,
     "epochs": 20,
     "originals": 4,
-    "kept": 150,
+    "kept": 200,
     "removed": 48,
     "staged": 40,
 }

@@ -110,7 +110,7 @@ def test_margins_meet_and_miss_what_their_page_says() -> None:
         upper = clopper_pearson(hits, models, 0.9)[1]
         assert rejected["upper_95"] == pytest.approx(upper, abs=1e-4)
     at = {(r["audit"], r["models_are"], r["n"]): r for r in found["rows"]}
-    assert at["margins", "kept", 20]["rejected"]["models"] == 150
+    assert at["margins", "kept", 20]["rejected"]["models"] == 200
     for target in found["targets"]:
         share = at[target["audit"], target["models_are"], target["n"]]["rejected"]
         met = (
@@ -123,16 +123,18 @@ def test_margins_meet_and_miss_what_their_page_says() -> None:
         if (told := f"| {audit} | {kind} | {n} |") in text:
             share, (low, high) = row["rejected"]["share"], row["rejected"]["interval"]
             assert f"{told} {share:.2f} ({low:.2f} to {high:.2f}) |" in text
-    assert text.count("\n| margins |") == 25 and text.count("\n| 8 shadows |") == 8
+    assert text.count("\n| margins |") == 30 and text.count("\n| 8 shadows |") == 8
     missed = [(t["models_are"], t["n"]) for t in found["targets"] if not t["met"]]
-    assert missed == [("other_seed", 20), ("same_seed", 5), ("kept", 5), ("kept", 20)]
-    fell = {key: row.get("rejected_one_sided") for key, row in at.items()}
-    assert fell["margins", "other_seed", 20]["share"] == 0.75
+    assert missed == [("same_batches", 5), ("kept", 5), ("kept", 20)]
+    fell = {key: row["rejected"] for key, row in at.items()}
+    assert round(fell["margins", "other_seed", 20]["share"], 2) == 0.73
+    assert round(fell["margins", "same_batches", 5]["share"], 2) == 0.54
+    assert round(fell["margins", "same_batches", 20]["share"], 2) == 0.92
     assert round(fell["margins", "same_seed", 20]["share"], 2) == 0.85
     assert round(fell["margins", "same_seed", 5]["share"], 2) == 0.46
     bounds = {n: fell["margins", "kept", n]["upper_95"] for n in (1, 5, 20, 50, 100)}
-    assert [n for n, bound in bounds.items() if bound > 0.10] == [20, 100]
-    assert max(bounds[n] for n in (1, 5, 50)) < 0.095
+    assert [n for n, bound in bounds.items() if bound > 0.10] == [5, 20]
+    assert max(bounds[n] for n in (1, 50, 100)) < 0.085
     cut = [row["extent_mean"] for row in found["rows"] if row["models_are"] == "cut"]
     assert all(extent < 0.35 for extent in cut)
     price = stored("backdoor")["price"]["ratios"]
