@@ -62,8 +62,10 @@ def _replaced(b: Backends) -> list[str]:
 
 def _old_secrets(b: Backends) -> list[str]:
     """What the trees of earlier allow-lists were salted with; not that of one being written."""
-    earlier = {f"manifest/{version}" for version in range(1, state.manifest(b).version)}
-    return [*earlier & set(b.keys.names("manifest/")), *b.keys.names("cell/")]
+    now = state.manifest(b)
+    earlier = {f"manifest/{version}" for version in range(1, now.version)}
+    older = b.keys.names("cell/") if now.depth else ()
+    return [*earlier & set(b.keys.names("manifest/")), *older]
 
 
 def _started(b: Backends, request: Request) -> ErasureReceipt:

@@ -28,6 +28,8 @@ from rescind.proofs.consistency import consistency as consistency_path
 from rescind.proofs.key_tree import Place
 from rescind.proofs.reading import moment, parse_json, read_statement
 
+RELEASED = "version.released"
+
 
 def receipt(b: Backends, key: str) -> bytes:
     """The opening of a record in the present manifest, for whoever asks for it by its key.
@@ -58,7 +60,8 @@ def prove(b: Backends, request_id: str, taken: bytes | None = None) -> bytes:
     commitments = [e for e in entries if e.kind == KIND]
     after = [e for e in commitments if e.request == request_id]
     before = [e for e in commitments if moment(e.at) <= moment(said.received_at)]
-    if not after or not before or not said.ledger_root:
+    released = [e.seq for e in entries if (e.kind, e.request) == (RELEASED, request_id)]
+    if not after or not before or not released or not said.ledger_root:
         raise InsufficientEvidence(
             f"There is no commitment of before and after request {request_id}.",
             "The workspace, or the certificate, is of an earlier version of rescind.",
@@ -73,7 +76,7 @@ def prove(b: Backends, request_id: str, taken: bytes | None = None) -> bytes:
         root=said.ledger_root,
         before=_opened(before[-1], digests),
         after=_opened(after[-1], digests),
-        served=_served(entries, before[-1], after[-1]),
+        served=_served(entries, before[-1], released[-1]),
         receipted=_receipted(record, commitments, before[-1], digests),
         absent=None if record is None else _absent(b, after[-1], record),
     )
@@ -102,13 +105,15 @@ def _opened(entry: Entry, digests: Sequence[str]) -> Opened:
     return Opened(entry, merkle.inclusion(digests, entry.seq - 1))
 
 
-def _served(entries: Sequence[Entry], before: Entry, after: Entry) -> tuple[ServedPart, ...]:
-    """The parts that served after the erasure, each with its path among those of before."""
+def _served(entries: Sequence[Entry], before: Entry, seq: int) -> tuple[ServedPart, ...]:
+    """The parts that served from the release on, each with its path among those of before; another
+    request may have cut some by the time of the certificate.
+    """
     old = _parts_at(entries, before.seq)
     leaves = [part_leaf(p) for p in old]
     where = {leaf: index for index, leaf in enumerate(leaves)}
     found = []
-    for part in selection(_parts_at(entries, after.seq)):
+    for part in selection(_parts_at(entries, seq)):
         index = where.get(part_leaf(part))
         path = () if index is None else merkle.inclusion(leaves, index)
         found.append(ServedPart(part, index, path))

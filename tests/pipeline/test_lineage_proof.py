@@ -12,7 +12,8 @@ import pytest
 import tiny_workspace
 from tiny_workspace import ask, keys_in
 
-from rescind import proving, state
+from rescind import committed, proving, state
+from rescind.backends import Backends
 from rescind.committed import ledger_root
 from rescind.core.canonical import digest, dumps, plain
 from rescind.core.errors import BadParameter, InsufficientEvidence, VerificationFailed
@@ -181,6 +182,27 @@ def test_a_receipt_from_before_other_erasures_still_serves(make: Callable[..., W
     assert json.loads(proof)["receipted"] is not None
     found = lineage_of(verify(ws.certificate_file(request.id), proof=proof, receipt=receipt))
     assert found == dict.fromkeys(ALL, "passed")
+
+
+def test_a_withdrawal_before_the_certificate_takes_nothing_from_the_proof(
+    make: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = make()
+    first, second = keys_in(ws, "0.0")[0], keys_in(ws, "1.0")[0]
+    request = ws.request(ask(first))
+    commit, asked = committed.commit, []
+
+    def late(b: Backends, about: Request | None = None) -> None:
+        if not asked:
+            asked.append(ws.request(ask(second)))
+        commit(b, about)
+
+    monkeypatch.setattr(committed, "commit", late)
+    ws.process(request.id)
+    proof = proving.prove(ws.backends, request.id)
+    found = lineage_of(verify(ws.certificate_file(request.id), proof=proof))
+    assert asked and found["lineage served"] == found["lineage prefix"] == "passed"
+    assert found["lineage ledger"] == "passed"
 
 
 def test_after_a_later_erasure_the_absence_is_no_longer_opened(
