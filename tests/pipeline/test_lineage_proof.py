@@ -190,7 +190,8 @@ def test_a_withdrawal_before_the_certificate_takes_nothing_from_the_proof(
     ws = make()
     first, second = keys_in(ws, "0.0")[0], keys_in(ws, "1.0")[0]
     request = ws.request(ask(first))
-    commit, asked = committed.commit, []
+    commit = committed.commit
+    asked: list[Request] = []
 
     def late(b: Backends, about: Request | None = None) -> None:
         if not asked:
