@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from rescind.zk.certificate import CLAIM
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -45,6 +47,7 @@ def test_the_goals_are_met_and_missed_as_the_page_says() -> None:
     free = [edits[n]["forget"][0] for n in edits if n.startswith("provider") and lost[n] >= 0]
     assert min(free) == pytest.approx(0.478, abs=0.001)  # the goal was .27
     assert found["alpha"] == {"provider": 0.012, "margin": 0.008}
+    assert ".79 of it was back after 50 steps" in CLAIM and "retrained model .51" in CLAIM
     back = {name: steps["50"] for name, steps in found["relearning"].items()}
     assert back["relearning, retrained"] == pytest.approx(0.51, abs=0.005)
     assert back["relearning, provider 0.006"] == pytest.approx(0.79, abs=0.005)

@@ -7,7 +7,6 @@ from rescind.backends import Backends
 from rescind.core.canonical import plain
 from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
-from rescind.core.version import selection, weights_digest
 from rescind.proofs import merkle
 from rescind.proofs.commitments import KIND, Committed, part_leaf
 from rescind.proofs.key_tree import TreeHead
@@ -22,11 +21,9 @@ def commit(b: Backends, request: Request | None = None) -> None:
     """
     parts, listed = state.parts(b), state.manifest(b)
     found = Committed(
-        served=weights_digest(selection(parts)),
         parts=merkle.root([part_leaf(p) for p in parts]),
         count=len(parts),
         manifest=TreeHead(listed.digest, listed.depth, listed.nonce),
-        records=listed.count,
         request=request.id if request else None,
         cells=tuple(sorted(request.cells)) if request else (),
     )

@@ -8,8 +8,8 @@ from rescind import certify, erasure, state
 from rescind.backends import Backends
 from rescind.committed import digests as digests_of
 from rescind.committed import ledger_root as ledger_root
-from rescind.core.canonical import build, dumps, plain
-from rescind.core.errors import BadParameter, InsufficientEvidence
+from rescind.core.canonical import dumps, plain
+from rescind.core.errors import BadParameter, InsufficientEvidence, VerificationFailed
 from rescind.core.protocols import Entry
 from rescind.core.run import Snapshot
 from rescind.core.version import selection
@@ -26,7 +26,8 @@ from rescind.proofs.commitments import (
 )
 from rescind.proofs.consistency import consistency as consistency_path
 from rescind.proofs.key_tree import Place
-from rescind.proofs.reading import moment, parse_json, read_statement
+from rescind.proofs.lineage import read
+from rescind.proofs.reading import moment, read_statement
 
 RELEASED = "version.released"
 
@@ -134,11 +135,12 @@ def _parts_at(entries: Sequence[Entry], seq: int) -> list[Snapshot]:
 
 def _receipt(data: bytes) -> Receipt:
     try:
-        return build(Receipt, parse_json(data))
-    except (BadParameter, TypeError, ValueError, AttributeError) as error:
+        found: Receipt = read(Receipt, data)
+    except VerificationFailed as error:
         raise BadParameter(
             "This is no receipt of a record.", do="Name the file that `rescind receipt` wrote."
         ) from error
+    return found
 
 
 def _receipted(

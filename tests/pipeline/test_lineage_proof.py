@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,15 @@ from rescind import committed, proving, state
 from rescind.backends import Backends
 from rescind.committed import ledger_root
 from rescind.core.canonical import digest, dumps, plain
-from rescind.core.errors import BadParameter, InsufficientEvidence, VerificationFailed
-from rescind.core.protocols import chain_digest
+from rescind.core.errors import (
+    BadParameter,
+    DamagedArtifact,
+    InsufficientEvidence,
+    VerificationFailed,
+)
+from rescind.core.protocols import Entry, Write, chain_digest
 from rescind.core.request import Request
+from rescind.data.manifest import leaves
 from rescind.proofs import merkle
 from rescind.proofs.commitments import KIND
 from rescind.proofs.lineage import check_consistency
@@ -106,7 +112,7 @@ LIES: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
     "request": ("lineage ledger", at("request")),
     "path of an entry": ("lineage ledger", at("before", "path", 0)),
     "commitment to parts": ("lineage ledger", at("before", "entry", "facts", "parts")),
-    "commitment after": ("lineage ledger", at("after", "entry", "facts", "served")),
+    "commitment after": ("lineage ledger", at("after", "entry", "facts", "parts")),
     "time of a commitment": ("lineage ledger", at("before", "entry", "at")),
     "entries swapped": (
         "lineage ledger",
@@ -129,6 +135,11 @@ LIES: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
 def test_each_changed_field_fails_its_check(proved: Proved, lie: str) -> None:
     failed, change = LIES[lie]
     assert proved.changed(change).get(failed) == "failed"
+
+
+def test_a_part_that_is_called_a_later_one_is_not_passed_over(proved: Proved) -> None:
+    found = proved.changed(lambda p: p["served"][0].update(index=None, path=[]))
+    assert found["lineage prefix"] == "not checked" and found["lineage served"] == "passed"
 
 
 @pytest.mark.parametrize("field", ["key", "digest", "cell", "multiplicity"])
@@ -279,3 +290,25 @@ def test_a_receipt_of_nothing_is_refused(proved: Proved) -> None:
         proving.receipt(proved.ws.backends, proved.key)
     with pytest.raises(BadParameter):
         proving.prove(proved.ws.backends, proved.request.id, b"{}")
+
+
+def test_a_manifest_of_an_earlier_version_is_checked_its_old_way_until_it_is_rewritten(
+    make: Callable[..., Workspace],
+) -> None:
+    ws = make()
+    b, entries = ws.backends, state.manifest_entries(ws.backends)
+    old = leaves(entries, lambda cell: b.keys.ensure(f"cell/{cell}"))
+    now = replace(state.manifest(b), digest=merkle.root(old), depth=0, nonce="")
+    b.ledger.append(Entry("test", None, {}, (Write("manifest", "current", plain(now)),)))
+    ws.verify()
+    [key] = keys_in(ws, "0.0")[:1]
+    with pytest.raises(InsufficientEvidence, match="earlier version"):
+        proving.receipt(b, key)
+    wrong = replace(now, digest="0" * 64)
+    b.ledger.append(Entry("test", None, {}, (Write("manifest", "current", plain(wrong)),)))
+    with pytest.raises(DamagedArtifact):
+        ws.verify()
+    b.ledger.append(Entry("test", None, {}, (Write("manifest", "current", plain(now)),)))
+    ws.process(ws.request(ask(key)).id)
+    assert state.manifest(b).depth and b.keys.names("cell/") == ()
+    ws.verify()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescind.cli.opening import opened, public_key_in, read
+from rescind.cli.opening import bytes_of, opened, public_key_in, read
 from rescind.cli.options import HERE, AsJson, Out, RequestId, WorkspaceFolder, until, write
 from rescind.cli.output import emit
 from rescind.core.errors import BadParameter
@@ -112,8 +112,8 @@ def verify(
     from rescind.proofs.signing import predicate_type
     from rescind.proofs.verifier import verify as check
 
-    data = _bytes(file, "certificate")
-    key = public_key_in(_bytes(pinned, "key")) if pinned else None
+    data = bytes_of(file, "certificate")
+    key = public_key_in(bytes_of(pinned, "key")) if pinned else None
     if predicate_type(data) == MASK_PREDICATE_TYPE:
         _refuse(_OF_A_DELETION, {"--ledger-head": ledger_head, "--at": at})
         found = _mask_verification(data, key, proof, mask, model, opening)
@@ -127,8 +127,8 @@ def verify(
             model=model,
             ledger_head=ledger_head,
             at=datetime.fromisoformat(at) if at else None,
-            proof=_bytes(proof, "proof") if proof else None,
-            receipt=_bytes(Path(opening), "receipt") if opening else None,
+            proof=bytes_of(proof, "proof") if proof else None,
+            receipt=bytes_of(Path(opening), "receipt") if opening else None,
         )
     emit(as_json, found, lambda: _verification_lines(found))
     found.require()
@@ -159,18 +159,12 @@ def _mask_verification(
 
     brought = Brought(
         key=key,
-        proof=_bytes(proof, "proof") if proof else None,
+        proof=bytes_of(proof, "proof") if proof else None,
         public=load_public(mask) if mask else None,
         model=load_tensors(model) if model else None,
         seed=seed_of(opening) if opening else None,
     )
     return verify(data, brought)
-
-
-def _bytes(path: Path, what: str) -> bytes:
-    if not path.is_file():
-        raise BadParameter(f"There is no {what} file {path}.", do="Check the path.")
-    return path.read_bytes()
 
 
 def _statement_lines(found: Verification) -> Iterator[str]:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from rescind.workspace import Workspace
 
 
+def bytes_of(path: Path, what: str) -> bytes:
+    """The bytes of a file that the user named.
+
+    Raises:
+        BadParameter: there is none.
+    """
+    if not path.is_file():
+        raise BadParameter(f"There is no {what} file {path}.", do="Check the path.")
+    return path.read_bytes()
+
+
 def opened(folder: Path) -> Workspace:
     """The workspace in a folder.
 

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from rescind.cli.opening import opened
+from rescind.cli.opening import bytes_of, opened
 from rescind.cli.options import HERE, AsJson, Out, RequestId, WorkspaceFolder, write
 from rescind.cli.output import emit
-from rescind.core.errors import BadParameter
 
 
 def prove(
@@ -31,7 +30,7 @@ def prove(
     """
     from rescind import proving
 
-    taken = None if receipt is None else _bytes(receipt)
+    taken = None if receipt is None else bytes_of(receipt, "receipt")
     data = proving.prove(opened(workspace).backends, request, taken)
     written = write(out, data)
     found = {"proof": str(written), "bytes": len(data)}
@@ -83,12 +82,6 @@ def consistent(
     """Check, without a workspace, that a later ledger goes on from an earlier one."""
     from rescind.proofs.verifier import check_consistency
 
-    check_consistency(_bytes(file), old_root, root)
+    check_consistency(bytes_of(file, "proof"), old_root, root)
     line = "The later ledger begins with all entries of the earlier; none of them was changed."
     emit(as_json, {"consistent": True}, lambda: [line])
-
-
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise BadParameter(f"There is no file {path}.", do="Check the path.")
-    return path.read_bytes()

@@ -16,16 +16,14 @@ KIND = "parts.committed"  # of the ledger entries that hold a commitment
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The facts of a commitment: the served selection, all parts that may serve, the manifest.
+    """The facts of a commitment: all parts that may serve, and the manifest.
 
     ``request`` and ``cells`` name what was erased before it, if anything was.
     """
 
-    served: str
     parts: str
     count: int
     manifest: TreeHead
-    records: int
     request: str | None = None
     cells: tuple[str, ...] = ()
 

@@ -5,8 +5,8 @@ Merkle paths alone show, to whoever holds a certificate and this proof:
 1. the ledger that the certificate names holds a commitment to all parts that could serve and to
    the manifest, made before the request was received, and another one made after the erasure;
 2. the parts in the proof are the model that the certificate certifies;
-3. each served part was among the committed ones, and none of its cells was cut: or it was made
-   later, and then nothing is shown of it here;
+3. each served part was among the committed ones, and none of its cells was cut; where one was
+   made later this stays unchecked;
 4. with the receipt of a record: it stood in a committed manifest, in a cell that was cut, and its
    key stands nowhere in the manifest after the erasure.
 
@@ -42,6 +42,8 @@ from rescind.proofs.reading import LARGEST, moment, parse_json
 from rescind.proofs.verification import Check
 
 NOT_COVERED = (
+    "Which cells were cut for the request is the signer's word, except for that of a record whose"
+    " receipt was given.",
     "A record that is not in the committed manifest was not, for that alone, never trained on:"
     " nothing here shows what a training read. The replay does, on the signer's word.",
     "Places in the tree of a manifest are the signer's work: one who put a record elsewhere than"
@@ -52,8 +54,8 @@ NOT_COVERED = (
 def checks(said: Statement, proof: bytes, receipt: bytes | None) -> tuple[Check, ...]:
     """All checks of a proof beside a certificate; whatever is wrong is a failed check."""
     try:
-        found = _read(LineageProof, proof)
-        taken = None if receipt is None else _read(Receipt, receipt)
+        found = read(LineageProof, proof)
+        taken = None if receipt is None else read(Receipt, receipt)
     except VerificationFailed as error:
         return (Check("lineage", "failed", readable(error.what)),)
     case = _Case(said, found, taken)
@@ -97,8 +99,12 @@ def check_consistency(data: bytes, old_root: str, root: str) -> None:
     verify_consistency(old, old_root, size, root, path)
 
 
-def _read(kind: type[Any], data: bytes) -> Any:
-    """A proof or a receipt, just as it is written: every field, and no other."""
+def read(kind: type[Any], data: bytes) -> Any:
+    """A proof or a receipt, just as it is written: every field, and no other.
+
+    Raises:
+        VerificationFailed: it is none.
+    """
     try:
         if len(data) > LARGEST:
             raise ValueError(f"it is larger than {LARGEST} bytes")
@@ -171,14 +177,12 @@ def _prefix(case: _Case) -> str | None:
         if part.cells & cut:
             cells = ", ".join(sorted(part.cells & cut))
             raise wrong(f"shard {part.shard} serves a part made from cell {cells}, which was cut")
-    new = len(case.proof.served) - len(old)
-    if not old:
-        return None
-    later = f"; {new} were made later, and are not looked at here" if new else ""
+    if len(old) < len(case.proof.served):
+        return None  # or a signer could call the part with a cut cell a later one
     cells = ", ".join(sorted(cut))
     return (
-        f"{len(old)} served parts are committed prefixes of before the request, none of them with"
-        f" the cells that were cut ({cells}){later}"
+        f"all {len(old)} served parts are committed prefixes of before the request, none of them"
+        f" with the cells that were cut ({cells})"
     )
 
 
@@ -213,6 +217,6 @@ RULES: dict[str, Rule] = {
     "lineage record": _record,
 }
 MISSING = {
-    "lineage prefix": "all served parts were made after the request; a replay speaks for them",
+    "lineage prefix": "served parts were made after the request; a replay speaks for them",
     "lineage record": "no receipt of a record was given",
 }

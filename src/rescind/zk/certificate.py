@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from rescind.core.certificate import (
     MASK_PREDICATE_TYPE,
     PAYLOAD_TYPE,
     STATEMENT_TYPE,
-    Certificate,
 )
 from rescind.core.errors import BadData, BadParameter, RescindError, VerificationFailed
 from rescind.proofs import verifier as deletion
@@ -23,17 +21,19 @@ from rescind.proofs.mask_proof import soundness
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.verifier import verify as verify_proof
 from rescind.proofs.reading import parse_json
-from rescind.proofs.signing import KeySigner, authenticated, from_envelope, key_id, to_envelope
+from rescind.proofs.signing import KeySigner, from_envelope, key_id
 from rescind.proofs.verifier import Check, Verification
 from rescind.zk.check import NOT_COVERED, Received, Verdict, belong_together, tied
 from rescind.zk.provider import check_slack
 from rescind.zk.receipts import Receipt
+from rescind.zk.signed import sealed
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder
 
 CLAIM = (
-    "Claim: empirical, because a mask and a compensation hide a class; in the benchmark of the"
-    " method it came back within 50 steps of training with a few of its records."
+    "Claim: empirical, because a mask and a compensation hide a class. In the benchmark of the"
+    " method (benchmarks/zk_apex.py) .79 of it was back after 50 steps of training with some of its"
+    " records, as much as of the original; of a retrained model .51."
 )
 
 
@@ -87,9 +87,7 @@ def issue(got: Received, verdict: Verdict, signer: KeySigner) -> bytes:
             "predicate": plain(said),
         }
     )
-    signature = signer.sign(authenticated(PAYLOAD_TYPE, payload))
-    envelope = to_envelope(Certificate(payload, (signature,), PAYLOAD_TYPE))
-    return (json.dumps(envelope, indent=1, sort_keys=True) + "\n").encode()
+    return sealed(PAYLOAD_TYPE, payload, signer)
 
 
 def verify(envelope: bytes, brought: Brought) -> Verification:

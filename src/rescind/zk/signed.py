@@ -69,7 +69,11 @@ def read_private(path: Path) -> KeySigner:
 
 def sign(value: Epoch | MaskOrder | Receipt, signer: KeySigner) -> bytes:
     """The envelope of an epoch or an order."""
-    kind, payload = _type(type(value)), dumps(plain(value))
+    return sealed(_type(type(value)), dumps(plain(value)), signer)
+
+
+def sealed(kind: str, payload: bytes, signer: KeySigner) -> bytes:
+    """The envelope of a payload of a type."""
     signature = signer.sign(authenticated(kind, payload))
     envelope = to_envelope(Certificate(payload, (signature,), kind))
     return (json.dumps(envelope, indent=1) + "\n").encode()
