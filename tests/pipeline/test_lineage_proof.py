@@ -26,7 +26,7 @@ from rescind.core.protocols import Entry, Write, chain_digest
 from rescind.core.request import Request
 from rescind.data.manifest import leaves
 from rescind.proofs import merkle
-from rescind.proofs.commitments import KIND
+from rescind.proofs.commitments import KIND, facts_of
 from rescind.proofs.lineage import check_consistency
 from rescind.proofs.verifier import Verification, verify
 from rescind.workspace import Workspace
@@ -312,3 +312,45 @@ def test_a_manifest_of_an_earlier_version_is_checked_its_old_way_until_it_is_rew
     ws.process(ws.request(ask(key)).id)
     assert state.manifest(b).depth and b.keys.names("cell/") == ()
     ws.verify()
+
+
+def test_a_receipt_of_another_requests_record_shows_nothing(make: Callable[..., Workspace]) -> None:
+    """Its key is gone from the later manifest too, but no cell of its own was cut here."""
+    ws = make()
+    first, second = keys_in(ws, "0.0")[0], keys_in(ws, "1.1")[0]
+    receipt = proving.receipt(ws.backends, first)
+    ws.process(ws.request(ask(first)).id)
+    request = ws.request(ask(second))
+    ws.process(request.id)
+    proof = proving.prove(ws.backends, request.id, receipt)
+    found = verify(ws.certificate_file(request.id), proof=proof, receipt=receipt)
+    assert lineage_of(found)["lineage record"] == "failed"
+    assert any("which was not cut" in c.detail for c in found.checks)
+
+
+def test_a_commitment_from_after_the_request_is_not_one_from_before(
+    make: Callable[..., Workspace],
+) -> None:
+    ws = make()
+    one, two = (ws.request(ask(keys_in(ws, cell)[0])) for cell in ("0.0", "1.1"))
+    ws.process(one.id)
+    ws.process(two.id)
+    value = json.loads(proving.prove(ws.backends, two.id))
+    statement = verify(ws.certificate_file(two.id)).statement
+    assert statement is not None
+    entries = [e for e in ws.backends.ledger.entries() if e.seq <= statement.ledger_seq]
+    [late] = [e for e in entries if e.kind == KIND and e.request == one.id]
+    assert value["before"]["entry"]["seq"] < late.seq < value["after"]["entry"]["seq"]
+    path = merkle.inclusion([e.digest for e in entries], late.seq - 1)
+    value["before"] = {"entry": plain(late), "path": list(path)}
+    found = verify(ws.certificate_file(two.id), proof=dumps(value))
+    assert lineage_of(found)["lineage ledger"] == "failed"
+    assert any("after the request was received" in c.detail for c in found.checks)
+
+
+def test_only_an_entry_of_its_kind_is_a_commitment(proved: Proved) -> None:
+    [entry] = [e for e in proved.ws.backends.ledger.entries() if e.request and e.kind == KIND]
+    assert facts_of(entry).cells == ("0.1",)
+    for wrong in (replace(entry, kind="run.finished"), replace(entry, facts={"parts": 1})):
+        with pytest.raises(VerificationFailed):
+            facts_of(wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -204,6 +205,7 @@ LIES: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     ),
     "another root": ("statement", lambda c: c["predicate"]["statement"].update(post="0" * 64)),
     "one exception fewer": ("terms", lambda c: c["predicate"]["statement"]["exceptions"].pop()),
+    "another proof": ("proof", lambda c: c["predicate"].update(proof="0" * 64)),
     "another signer": ("key", lambda c: c["predicate"].update(key_id="0" * 64)),
     "no statement": ("statement", lambda c: c["predicate"].pop("statement")),
 }
@@ -218,6 +220,20 @@ def test_a_signed_lie_fails_a_check(place: Path, tmp_path: Path, lie: str) -> No
     result = rescind(*args, "--json")
     assert result.exit_code == 3, result.output
     assert outcomes(json.loads(result.stdout))[failed] == "failed"
+
+
+def test_a_proof_that_was_certified_and_does_not_hold_fails(place: Path, tmp_path: Path) -> None:
+    """Digest and signature are right; the proof itself is looked at all the same."""
+    changed = bytearray((place / "proof.bin").read_bytes())
+    changed[len(changed) // 2] ^= 1
+    (tmp_path / "proof.bin").write_bytes(bytes(changed))
+    said = hashlib.sha256(changed).hexdigest()
+    lie = changed_certificate(place, lambda c: c["predicate"].update(proof=said))
+    (tmp_path / "certificate.json").write_bytes(lie)
+    swapped = {place / n: tmp_path / n for n in ("proof.bin", "certificate.json")}
+    result = rescind(*(swapped.get(Path(a), a) for a in certified(place)), "--json")
+    assert result.exit_code == 3
+    assert outcomes(json.loads(result.stdout))["proof"] == "failed"
 
 
 def test_a_proof_that_does_not_hold_is_not_certified(place: Path, tmp_path: Path) -> None:
