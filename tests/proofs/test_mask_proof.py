@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +14,15 @@ from mask_worlds import World, both_verify, honest, proved, quiet, roots, second
 from rescind.core.errors import BadData, BadParameter, VerificationFailed
 from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import prover, soundness, witness
-from rescind.proofs.mask_proof.field import P, add, signed
+from rescind.proofs.mask_proof.field import P, add
 from rescind.proofs.mask_proof.independent import Rejected
+from rescind.proofs.mask_proof.padded import Padding, Row
 from rescind.proofs.mask_proof.proof_file import MAGIC, Proof, length_of, read, written
 from rescind.proofs.mask_proof.prover import prove
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.transform import code_words, values_of
 from rescind.proofs.mask_proof.verifier import verify
-from rescind.proofs.mask_proof.witness import padded, stack_of
+from rescind.proofs.mask_proof.witness import stack_of
 
 
 def refused(statement: Statement, public: Public, data: bytes) -> None:
@@ -375,12 +377,20 @@ def test_opened_columns_are_even_whatever_the_secret() -> None:
         assert kernel(contribution(made.statement, columns)) is None
 
 
+def padded(statement: Statement, seed: bytes, tree: str, rows: Sequence[Row]) -> Any:
+    """The rows as they are committed to."""
+    into = np.empty((len(rows), statement.size), dtype=np.uint64)
+    Padding(tree, seed, statement).write(rows, into)
+    return into
+
+
 def test_the_random_numbers_of_rows_are_even_and_each_row_has_its_own() -> None:
     made, _ = honest()
-    nothing = np.zeros((made.statement.lanes, 300), dtype=np.uint64)
+    nothing = np.zeros(made.statement.lanes, dtype=np.int64)
 
     def drawn(seed: bytes, tree: str, row: int = 0) -> Any:
-        return padded(nothing, made.statement, seed, tree, row)[:, made.statement.lanes :]
+        rows = [Row(number, nothing) for number in range(row, row + 300)]
+        return padded(made.statement, seed, tree, rows)[:, made.statement.lanes :]
 
     one = drawn(b"a" * 32, "weights")
     assert len(np.unique(one)) == one.size
@@ -401,7 +411,7 @@ def test_one_column_more_shows_a_number_of_the_secret() -> None:
     assert factors is not None
 
     def shown(values: Any) -> int:
-        rows = padded(signed(values.T[:1].T), made.statement, os.urandom(32), "weights", 0)
+        rows = padded(made.statement, os.urandom(32), "weights", [Row(0, values[:, 0])])
         opened = code_words(rows)[0][columns].tolist()
         return int(sum(f * x for f, x in zip(factors, opened, strict=True)) % P)
 

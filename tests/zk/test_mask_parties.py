@@ -152,7 +152,7 @@ def test_blocks_that_cannot_be_met_are_masked_only_and_declared() -> None:
     floorless = tuple(replace(t, floor=-(2**40)) for t in tight.tensors)
     said = replace(tight, tensors=floorless, exceptions=done.exceptions)
     spare = np.zeros(said.blocks, dtype=np.int64)
-    assert stack_witness(said, epoch.public, secret, spare, 0).aux.size
+    assert stack_witness(said, epoch.public, secret, spare, 0).aux
     with pytest.raises(VerificationFailed, match="residual"):
         stack_witness(replace(said, exceptions=()), epoch.public, secret, spare, 0)
 

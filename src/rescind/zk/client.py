@@ -108,12 +108,14 @@ def prove_once(
     public.check(bare)
     done = declared(carried_out(w, g, public, bare), w, public, order)
     parts = (("weights", w), ("gradients", g), ("post", done.weights))
-    found = {
-        tree: commit_values(tree, values, bare, getattr(opening.seeds, tree)).root.hex()
+    trees = {
+        tree: commit_values(tree, values, bare, getattr(opening.seeds, tree))
         for tree, values in parts
     }
-    statement = epoch.statement(order, done.exceptions, Roots(**found))
-    proof = prove(statement, public, Secret(w, g, done.weights), opening.seeds, progress)
+    roots = Roots(**{tree: made.root.hex() for tree, made in trees.items()})
+    statement = epoch.statement(order, done.exceptions, roots)
+    secret = Secret(w, g, done.weights)
+    proof = prove(statement, public, secret, opening.seeds, progress, trees)
     return statement, written(proof), replace(opening, used=True)
 
 

@@ -14,40 +14,50 @@ from rescind.core.errors import VerificationFailed
 from rescind.proofs.mask_proof.field import Array
 from rescind.proofs.mask_proof.transcript import Stream
 
-SALT = 32  # bytes
+SALT = DIGEST = 32  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnTree:
-    """All levels of a tree over n columns, leaves first, and the salt of each leaf."""
+    """All levels of a tree over n columns, leaves first, and the salts of leaves; 32 bytes each,
+    one after the other.
+    """
 
-    levels: tuple[tuple[bytes, ...], ...]
-    salts: tuple[bytes, ...]
+    levels: tuple[bytes, ...]
+    salts: bytes
 
     @property
     def root(self) -> bytes:
         """The commitment."""
-        return self.levels[-1][0]
+        return self.levels[-1]
+
+    def salt(self, column: int) -> bytes:
+        """Of a leaf."""
+        return _at(self.salts, column)
 
     def path(self, column: int) -> list[bytes]:
         """The siblings from the leaf up."""
-        return [level[(column >> up) ^ 1] for up, level in enumerate(self.levels[:-1])]
+        return [_at(level, (column >> up) ^ 1) for up, level in enumerate(self.levels[:-1])]
+
+
+def _at(digests: bytes, place: int) -> bytes:
+    return digests[DIGEST * place : DIGEST * (place + 1)]
 
 
 def commit(tag: str, batches: Iterable[Array], size: int, seed: bytes) -> ColumnTree:
     """The tree over code words that come in batches of columns (size, r), salts from a seed."""
-    stream = Stream(seed + f"salts {tag}".encode())(SALT * size)
-    salts = tuple(stream[SALT * j : SALT * (j + 1)] for j in range(size))
-    hashes = [hashlib.sha256(b"\x00" + tag.encode() + b"\n" + salt) for salt in salts]
+    salts = Stream(seed + f"salts {tag}".encode())(DIGEST * size)
+    head = b"\x00" + tag.encode() + b"\n"
+    hashes = [hashlib.sha256(head + _at(salts, j)) for j in range(size)]
     for batch in batches:
         view, width = batch.astype("<u8", copy=False).data.cast("B"), 8 * batch.shape[1]
         for j, one in enumerate(hashes):
             one.update(view[width * j : width * (j + 1)])
-    levels = [tuple(one.digest() for one in hashes)]
-    while len(levels[-1]) > 1:
-        below = levels[-1]
-        pairs = zip(below[::2], below[1::2], strict=True)
-        levels.append(tuple(hashlib.sha256(b"\x01" + a + b).digest() for a, b in pairs))
+    levels = [b"".join(one.digest() for one in hashes)]
+    while len(levels[-1]) > DIGEST:
+        below, pair = levels[-1], 2 * DIGEST
+        nodes = (below[start : start + pair] for start in range(0, len(below), pair))
+        levels.append(b"".join(hashlib.sha256(b"\x01" + node).digest() for node in nodes))
     return ColumnTree(tuple(levels), salts)
 
 

@@ -1,4 +1,4 @@
-"""The loops that take the time, compiled by numba: transforms, products and sums of rows.
+"""Sums and products of rows, the loops of equations and of the witness, compiled by numba.
 
 ``transform`` takes them where numba is installed, else plain numpy, which gives the same numbers
 and takes many times as long. The formulas are those of ``field``, for one number. Inner loops run
@@ -40,128 +40,71 @@ EPSILON = np.uint64(2**32 - 1)
 LOW = np.uint64(2**32 - 1)
 HALF = np.uint64(32)
 NONE = np.uint64(0)
-WIDE = 32  # rows that are transformed side by side
+PIECE = 2048  # numbers of a row at a time, so that a sum over rows stays in the cache
 
 
 @inlined
-def _add(a: Any, b: Any) -> Any:
+def add_any(a: Any, b: Any) -> Any:
+    """A + b, not reduced below p; only b must be."""
     total = a + b
-    total = total + (EPSILON if total < a else NONE)
-    return total - (P if total >= P else NONE)
+    return total + (EPSILON if total < b else NONE)
 
 
 @inlined
-def _sub(a: Any, b: Any) -> Any:
+def sub_any(a: Any, b: Any) -> Any:
+    """A - b, reduced below p only where a was; b must be."""
     return a - b - (EPSILON if a < b else NONE)
 
 
 @inlined
-def _mul(a: Any, b: Any) -> Any:
+def below(a: Any) -> Any:
+    """The same element, below p."""
+    return a - (P if a >= P else NONE)
+
+
+@inlined
+def reduced(low: Any, high: Any) -> Any:
+    """Low + 2^64 high."""
+    top, rest = high >> HALF, high & LOW
+    first = low - top - (EPSILON if low < top else NONE)
+    second = (rest << HALF) - rest
+    total = first + second
+    return below(total + (EPSILON if total < second else NONE))
+
+
+@inlined
+def mul(a: Any, b: Any) -> Any:
+    """A b, of any two words."""
     a0, a1, b0, b1 = a & LOW, a >> HALF, b & LOW, b >> HALF
     low = a0 * b0
     middle = a0 * b1 + (low >> HALF)
     other = a1 * b0 + (middle & LOW)
     high = a1 * b1 + (middle >> HALF) + (other >> HALF)
-    low = (other << HALF) | (low & LOW)
-    top, rest = high >> HALF, high & LOW
-    first = low - top - (EPSILON if low < top else NONE)
-    second = (rest << HALF) - rest
-    total = first + second
-    total = total + (EPSILON if total < second else NONE)
-    return total - (P if total >= P else NONE)
-
-
-@apart
-def _butterfly(flat: Any, upper: int, lower: int, step: Any) -> None:
-    a, b = flat[upper : upper + WIDE], flat[lower : lower + WIDE]
-    for r in range(WIDE):
-        x, y = a[r], _mul(b[r], step)
-        a[r], b[r] = _add(x, y), _sub(x, y)
-
-
-@compiled
-def _stages(flat: Any, n: int, first: int, twiddles: Any) -> None:
-    half = first
-    while half < n:
-        stride = n // (2 * half)
-        for start in range(0, n, 2 * half):
-            for j in range(half):
-                place = (start + j) * WIDE
-                _butterfly(flat, place, place + half * WIDE, twiddles[j * stride])
-        half *= 2
-
-
-@apart
-def _spread(flat: Any, place: int, into: Any, start: int, times: int, factor: Any) -> None:
-    for r in range(WIDE):
-        value = _mul(flat[place + r], factor)
-        for copy in range(times):
-            into[start + copy * WIDE + r] = value
-
-
-@compiled
-def transform_rows(rows: Any, twiddles: Any, order: Any, into: Any) -> None:
-    """Values of each row (k,) of coefficients at the powers of a root of order n: ``into`` (r, n).
-
-    ``twiddles`` (n / 2,) are the powers of the root, ``order`` (k,) the places with reversed bits.
-    Where n is larger than k, what begins as zeros is left out of the first stages.
-    """
-    k, n = rows.shape[1], into.shape[1]
-    times, one = n // k, np.uint64(1)
-    few, flat = np.zeros(WIDE, dtype=np.uint64), np.zeros(n * WIDE, dtype=np.uint64)
-    for first in range(0, rows.shape[0], WIDE):
-        count = min(WIDE, rows.shape[0] - first)
-        for i in range(k):
-            for r in range(count):
-                few[r] = rows[first + r, i]
-            _spread(few, 0, flat, order[i] * times * WIDE, times, one)
-        _stages(flat, n, times, twiddles)
-        for i in range(n):
-            for r in range(count):
-                into[first + r, i] = flat[i * WIDE + r]
-
-
-@compiled
-def encode_rows(rows: Any, back: Any, order: Any, factors: Any, twiddles: Any, into: Any) -> None:
-    """Code words of rows (r, k): ``into`` (r, n), their polynomials' values on a coset.
-
-    ``back`` (k / 2,) are the powers of the inverse root of order k, ``factors`` (k,) those of the
-    shift over k, ``twiddles`` (n / 2,) the powers of the root of order n.
-    """
-    k, n = rows.shape[1], into.shape[1]
-    times = n // k
-    small = np.zeros(k * WIDE, dtype=np.uint64)
-    flat = np.zeros(n * WIDE, dtype=np.uint64)
-    for first in range(0, rows.shape[0], WIDE):
-        count = min(WIDE, rows.shape[0] - first)
-        for r in range(count):
-            for i in range(k):
-                small[order[i] * WIDE + r] = rows[first + r, i]
-        _stages(small, k, 1, back)
-        for i in range(k):
-            _spread(small, i * WIDE, flat, order[i] * times * WIDE, times, factors[i])
-        _stages(flat, n, times, twiddles)
-        for i in range(n):
-            for r in range(count):
-                into[first + r, i] = flat[i * WIDE + r]
+    return reduced((other << HALF) | (low & LOW), high)
 
 
 @apart
 def _multiply(a: Any, b: Any, into: Any) -> None:
     for i in range(into.shape[0]):
-        into[i] = _mul(a[i], b[i])
+        into[i] = mul(a[i], b[i])
+
+
+@apart
+def _scale(a: Any, factor: Any, into: Any) -> None:
+    for i in range(into.shape[0]):
+        into[i] = mul(a[i], factor)
 
 
 @apart
 def _add_scaled(total: Any, row: Any, factor: Any) -> None:
     for i in range(total.shape[0]):
-        total[i] = _add(total[i], _mul(row[i], factor))
+        total[i] = below(add_any(total[i], mul(row[i], factor)))
 
 
 @apart
 def _add_product(total: Any, a: Any, b: Any) -> None:
     for i in range(total.shape[0]):
-        total[i] = _add(total[i], _mul(a[i], b[i]))
+        total[i] = below(add_any(total[i], mul(a[i], b[i])))
 
 
 @compiled
@@ -180,14 +123,62 @@ def multiply(a: Any, b: Any, into: Any) -> None:
 @compiled
 def add_combination(total: Any, rows: Any, factors: Any) -> None:
     """Add to total (d, m) sum over r of factors[r] (d,) times rows[r] (m,), in place."""
-    for r in range(rows.shape[0]):
-        for c in range(total.shape[0]):
-            if factors[r, c] != NONE:
-                _add_scaled(total[c], rows[r], factors[r, c])
+    for start in range(0, total.shape[1], PIECE):
+        end = min(start + PIECE, total.shape[1])
+        for r in range(rows.shape[0]):
+            for c in range(total.shape[0]):
+                if factors[r, c] != NONE:
+                    _add_scaled(total[c, start:end], rows[r, start:end], factors[r, c])
 
 
 @compiled
 def add_products(total: Any, left: Any, right: Any) -> None:
     """Add to total (m,) sum over r of left[r] right[r], in place."""
-    for r in range(left.shape[0]):
-        _add_product(total, left[r], right[r])
+    for start in range(0, total.shape[0], PIECE):
+        end = min(start + PIECE, total.shape[0])
+        for r in range(left.shape[0]):
+            _add_product(total[start:end], left[r, start:end], right[r, start:end])
+
+
+@apart
+def _left(held: Any, own: Any, values: Any, into: Any) -> None:
+    for i in range(values.shape[0]):
+        into[i] = below(sub_any(held, mul(own, values[i])))
+
+
+@compiled
+def add_lookups(total: Any, helpers: Any, looked: Any, held: Any, own: Any) -> None:
+    """Add to total (d, m) sum over j of h_j (held_j - own_j v_j), products of the extension.
+
+    ``helpers`` (j d, m) are the h, ``looked`` (j, m) the v, ``held`` and ``own`` (j, d).
+    """
+    d, m = total.shape
+    left = np.empty((2 * d, PIECE), dtype=np.uint64)  # and times what X^d is
+    for start in range(0, m, PIECE):
+        count = min(PIECE, m - start)
+        end = start + count
+        for j in range(looked.shape[0]):
+            for c in range(d):
+                _left(held[j, c], own[j, c], looked[j, start:end], left[c, :count])
+                if c > 0:
+                    _scale(left[c, :count], np.uint64(7), left[d + c, :count])
+            for c in range(d):
+                for e in range(d):
+                    by = c - e if c >= e else 2 * d + c - e
+                    helper = helpers[j * d + e, start:end]
+                    _add_product(total[c, start:end], helper, left[by, :count])
+
+
+@compiled
+def signed_row(values: Any, into: Any) -> None:
+    """Into (m,) = whole numbers (m,) as elements."""
+    for i in range(values.shape[0]):
+        value = np.int64(values[i])
+        into[i] = np.uint64(value) + (P if value < 0 else NONE)
+
+
+@compiled
+def look_up(table: Any, looked: Any, into: Any) -> None:
+    """Into (m,) = table (256,) at bytes (m,)."""
+    for i in range(looked.shape[0]):
+        into[i] = table[looked[i]]

@@ -66,17 +66,21 @@ class Layout:
         """Bytes that are looked up for one place."""
         return 2 * self.value_bytes + self.residual_bytes + (self.partial > 0) + self.sketches
 
-    def rows_of_stack(self, tree: str) -> int:
-        """Rows of one stack in a tree, without the masks of polynomials."""
-        helpers = self.degree * (self.block * self.looked_place + SLACK)
+    def rows_of_place(self, tree: str) -> int:
+        """Rows of one place in a tree."""
         each = {
-            "weights": self.block,
-            "gradients": self.block * self.sketches,
-            "post": self.block,
-            "aux": self.block * self.aux_place + self.aux_rest,
-            "helpers": helpers,
+            "weights": 1,
+            "gradients": self.sketches,
+            "post": 1,
+            "aux": self.aux_place,
+            "helpers": self.degree * self.looked_place,
         }
         return each[tree]
+
+    def rows_of_stack(self, tree: str) -> int:
+        """Rows of one stack in a tree, without the masks of polynomials."""
+        rest = {"aux": self.aux_rest, "helpers": self.degree * SLACK}
+        return self.block * self.rows_of_place(tree) + rest.get(tree, 0)
 
     def rows(self, tree: str) -> int:
         """Rows of a tree."""

@@ -15,18 +15,20 @@ numbers at the end of each row make the opened columns even. Both hold for one p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rescind.core.errors import VerificationFailed
 from rescind.core.protocols import Progress
-from rescind.proofs.mask_proof.challenges import Challenges
+from rescind.proofs.mask_proof.challenges import Challenges, Factors
 from rescind.proofs.mask_proof.columns import ColumnTree, commit
-from rescind.proofs.mask_proof.field import GENERATOR, Array, add, signed, sub
+from rescind.proofs.mask_proof.field import GENERATOR, Array, add, sub
 from rescind.proofs.mask_proof.layout import SLACK, TREES, layout_of
+from rescind.proofs.mask_proof.padded import Padding, Row
 from rescind.proofs.mask_proof.proof_file import Opened, Proof
 from rescind.proofs.mask_proof.relation import (
     Challenge,
@@ -42,23 +44,13 @@ from rescind.proofs.mask_proof.statement import ROOTS, Public, Statement
 from rescind.proofs.mask_proof.transcript import Stream, even_elements
 from rescind.proofs.mask_proof.transform import (
     add_combination,
-    code_columns,
-    code_words,
+    code_cosets,
     coefficients_of,
     multiply,
+    opened_columns,
     values_of,
 )
-from rescind.proofs.mask_proof.witness import (
-    Bytes,
-    Secret,
-    StackWitness,
-    padded,
-    slack_of,
-    stack_of,
-    stack_witness,
-)
-
-AT_ONCE = 256  # rows that are encoded together
+from rescind.proofs.mask_proof.witness import Rows, Secret, rows_of, slack_of, stack_witness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,31 +69,10 @@ def commit_values(
 
     Of the statement only block, sketches, opened and size are used.
     """
-    return commit(tree, _columns(_messages(tree, values, statement, seed)), statement.columns, seed)
-
-
-def _messages(
-    tree: str, values: NDArray[np.integer], statement: Statement, seed: bytes
-) -> Iterator[Array]:
-    row = 0
-    for stack in range(statement.stacks):
-        here = stack_of(values, statement, stack)
-        places = here.transpose(2, 0, 1) if here.ndim == 3 else here.T[:, :, None]
-        for place in places:
-            yield padded(signed(place), statement, seed, tree, row)
-            row += place.shape[1]
-
-
-def _columns(messages: Iterator[Array]) -> Iterator[Array]:
-    """Code words of rows as columns (size, r), many rows at once."""
-    held: list[Array] = []
-    for rows in messages:
-        held.append(rows)
-        if sum(map(len, held)) >= AT_ONCE:
-            yield code_columns(np.concatenate(held))
-            held = []
-    if held:
-        yield code_columns(np.concatenate(held))
+    padding = Padding(tree, seed, statement)
+    stacks = (rows_of(values, statement, stack) for stack in range(statement.stacks))
+    rows = (Row(number, row) for number, row in enumerate(chain.from_iterable(stacks)))
+    return commit(tree, padding.columns(rows), statement.columns, seed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,14 +95,11 @@ class _Prover:
         self.layout, self.lanes = layout_of(statement), Lanes(statement, public)
         self.public, self.secret = public, secret
         self.slack = slack_of(statement, public, secret)
-        self._held_stack: tuple[int, StackWitness] | None = None
-        self.seeds = {
-            "weights": seeds.weights,
-            "gradients": seeds.gradients,
-            "post": seeds.post,
-            "aux": os.urandom(32),
-            "helpers": os.urandom(32),
-        }
+        self._held: dict[str, tuple[int, Rows]] = {}
+        own = {"weights": seeds.weights, "gradients": seeds.gradients, "post": seeds.post}
+        own |= {"aux": os.urandom(32), "helpers": os.urandom(32)}
+        self._room: tuple[Array, Array] | None = None
+        self.padding = {tree: Padding(tree, own[tree], statement) for tree in TREES}
         self.masks = _masks(statement)
         self.table = np.zeros((statement.degree, 256), dtype=np.uint64)
         self.trees: dict[str, ColumnTree] = {}
@@ -139,110 +107,85 @@ class _Prover:
     def commit(self, tree: str) -> bytes:
         """Its root."""
         self.progress(f"committing to {tree}", TREES.index(tree), len(TREES))
-        size, seed = self.statement.columns, self.seeds[tree]
-        self.trees[tree] = commit(tree, self.code_words(tree), size, seed)
+        columns = self.padding[tree].columns(self.rows(tree))
+        if tree == "helpers":
+            columns = chain(columns, [self.mask_columns()])
+        seed = self.padding[tree].seed
+        self.trees[tree] = commit(tree, columns, self.statement.columns, seed)
         return self.trees[tree].root
 
-    def code_words(self, tree: str) -> Iterator[Array]:
-        """All of a tree, (size, r) at a time; the masks come last in that of the helpers."""
-        yield from _columns(self.messages(tree))
-        if tree == "helpers":
-            masks = (self.masks.proximity, self.masks.quadratic, self.masks.floor)
-            words = [values_of(mask, self.statement.columns, GENERATOR) for mask in masks]
-            yield np.ascontiguousarray(np.concatenate(words).T)
+    def mask_columns(self) -> Array:
+        """The code words of the random polynomials, the last columns of the helpers."""
+        masks = (self.masks.proximity, self.masks.quadratic, self.masks.floor)
+        words = [values_of(mask, self.statement.columns, GENERATOR) for mask in masks]
+        return np.ascontiguousarray(np.concatenate(words).T)
 
-    def messages(self, tree: str) -> Iterator[Array]:
-        """Rows in their order, some at a time, without the masks."""
+    def rows(self, tree: str) -> Iterator[Row]:
+        """In their order, without the masks."""
         for stack in range(self.statement.stacks):
-            for place in range(self.layout.block):
-                yield self.place(tree, stack, place)
-            if tree in ("aux", "helpers"):
-                yield self.rest(tree, stack)
+            yield from self.rows_of(tree, stack, 0, self.layout.rows_of_stack(tree))
 
-    def stack(self, number: int) -> StackWitness:
-        """What follows in a stack; of one at a time, so that memory does not grow with the model.
+    def rows_of(self, tree: str, stack: int, first: int, count: int) -> list[Row]:
+        """So many of a stack, numbered in the whole tree."""
+        values, before = self.values(tree, stack), stack * self.layout.rows_of_stack(tree)
+        numbers, d = range(first, first + count), self.statement.degree
+        if tree == "helpers":
+            return [Row(before + n, values[n // d], self.table[n % d]) for n in numbers]
+        return [Row(before + n, values[n]) for n in numbers]
+
+    def values(self, tree: str, stack: int) -> Rows:
+        """The rows of a stack as whole numbers; of one at a time, so that memory does not grow
+        with the model.
 
         Raises:
             VerificationFailed: the statement is not true of the secret.
         """
-        if self._held_stack is None or self._held_stack[0] != number:
-            self._held_stack = None
-            s = self.statement
-            found = stack_witness(s, self.public, self.secret, self.slack, number)
-            self._held_stack = (number, found)
-        return self._held_stack[1]
+        if self._held.get(tree, (-1,))[0] != stack:
+            s, secret = self.statement, self.secret
+            if tree in ("aux", "helpers"):
+                self._held.pop("aux", None), self._held.pop("helpers", None)
+                found = stack_witness(s, self.public, secret, self.slack, stack)
+                self._held |= {"aux": (stack, found.aux), "helpers": (stack, found.looked)}
+            else:
+                self._held.pop(tree, None)
+                self._held[tree] = stack, rows_of(getattr(secret, tree), s, stack)
+        return self._held[tree][1]
 
-    def place(self, tree: str, stack: int, place: int) -> Array:
-        """Rows (r, row size) of one place."""
-        layout = self.layout
-        if tree == "aux":
-            values, each = self.stack(stack).aux[:, place], layout.aux_place
-        elif tree == "helpers":
-            looked = self.stack(stack).looked[:, place]
-            values, each = self._held(looked), layout.degree * layout.looked_place
-        elif tree == "gradients":
-            whole = stack_of(self.secret.gradients[:, :, place], self.statement, stack)
-            values, each = signed(whole), layout.sketches
-        else:
-            known = self.secret.weights if tree == "weights" else self.secret.post
-            whole = stack_of(known[:, place : place + 1], self.statement, stack)
-            values, each = signed(whole), 1
-        return self._padded(values, tree, stack, place * each)
-
-    def rest(self, tree: str, stack: int) -> Array:
-        """Rows (r, row size) after all places."""
-        found, layout = self.stack(stack), self.layout
-        if tree == "aux":
-            return self._padded(found.rest, tree, stack, layout.block * layout.aux_place)
-        first = layout.block * layout.degree * layout.looked_place
-        return self._padded(self._held(found.slack), tree, stack, first)
-
-    def _padded(self, values: Array, tree: str, stack: int, row: int) -> Array:
-        each = self.layout.rows_of_stack(tree)
-        return padded(values, self.statement, self.seeds[tree], tree, stack * each + row)
-
-    def _held(self, looked: Bytes) -> Array:
-        """(lanes, j d): the helpers of bytes (lanes, j)."""
-        return self.table[:, looked].transpose(1, 2, 0).reshape(len(looked), -1)
-
-    def proximity(self, factors: Array) -> Array:
-        """p, (d, k), from the numbers of all rows (rows, d)."""
-        total = np.zeros((self.statement.degree, self.statement.size), dtype=np.uint64)
-        row = 0
-        for tree in TREES:
-            for rows in self.messages(tree):
-                add_combination(total, rows, factors[row : row + len(rows)])
-                row += len(rows)
-        return add(coefficients_of(total), self.masks.proximity)
-
-    def quadratic(self, factors: Array, point: Array, ahead: Array) -> tuple[Array, Array]:
-        """The polynomials q and r, (d, 2 k) each; ``ahead`` (tensors, d) are of the floors."""
+    def combine(self, drawn: Factors, point: Array) -> tuple[Array, Array, Array]:
+        """The polynomials p (d, k), q and r (d, 2 k)."""
         s = self.statement
-        shape = (s.degree, 2 * s.size)
-        total, floor = np.zeros(shape, dtype=np.uint64), np.zeros(shape, dtype=np.uint64)
+        p, q, r = (np.zeros((s.degree, n * s.size), dtype=np.uint64) for n in (1, 2, 2))
         for stack in range(s.stacks):
-            own = factors[stack * self.layout.constraints :][: self.layout.constraints]
-            self._add_stack(total, floor, stack, Challenge(point, own), ahead)
-            self.progress("combining the equations", stack + 1, s.stacks)
-        q, r = (coefficients_of(t, GENERATOR) for t in (total, floor))
-        return add(q, self.masks.quadratic), add(r, self.masks.floor)
+            self.progress("combining the equations", stack, s.stacks)
+            own = drawn.equations[stack * self.layout.constraints :][: self.layout.constraints]
+            self._add_stack(stack, (p, q, r), drawn, Challenge(point, own))
+        halves = (t.reshape(s.degree, 2, s.size).transpose(0, 2, 1) for t in (q, r))
+        q, r = (coefficients_of(t.reshape(s.degree, -1), GENERATOR) for t in halves)
+        masks = self.masks
+        return (
+            add(coefficients_of(p), masks.proximity),
+            add(q, masks.quadratic),
+            add(r, masks.floor),
+        )
 
     def _add_stack(
-        self, total: Array, floor: Array, stack: int, challenge: Challenge, ahead: Array
+        self, stack: int, totals: tuple[Array, Array, Array], drawn: Factors, challenge: Challenge
     ) -> None:
-        double = 2 * self.statement.size
+        p, q, r = totals
+        layout = self.layout
         known = (self.lanes.mask(stack), self.lanes.free(stack), self.lanes.direction(stack))
-        mask, free, direction = (code_words(rows, double) for rows in known)
-        lanes = LaneRows(*code_words(self.lanes.of_lanes(stack), double))
-        aux, helpers = (code_words(self.rest(tree, stack), double) for tree in ("aux", "helpers"))
-        seen = aux[: self.layout.sketches]
-        for i in range(self.layout.block):
-            parts = {tree: self.place(tree, stack, i) for tree in TREES}
-            words = np.split(
-                code_words(np.concatenate([parts[tree] for tree in TREES]), double),
-                np.cumsum([len(parts[tree]) for tree in TREES])[:-1],
-            )
-            found = dict(zip(TREES, words, strict=True))
+        mask, free, direction = (_doubled(rows) for rows in known)
+        lanes = LaneRows(*_doubled(self.lanes.of_lanes(stack)))
+        each = {tree: layout.rows_of_place(tree) for tree in TREES}
+        end = {tree: layout.block * count for tree, count in each.items()}
+        after = {tree: layout.rows_of_stack(tree) - end[tree] for tree in ("aux", "helpers")}
+        rest = self._encoded(stack, end, after, p, drawn.rows)
+        add_rest(q, layout, rest["aux"], rest["helpers"], challenge)
+        seen, summed = rest["aux"][: layout.sketches].copy(), rest["aux"][-SLACK - 1].copy()
+        rest.clear()
+        for i in range(layout.block):
+            first = {tree: i * count for tree, count in each.items()}
+            found = self._encoded(stack, first, each, p, drawn.rows)
             rows = PlaceRows(
                 found["weights"][0],
                 found["gradients"],
@@ -251,29 +194,75 @@ class _Prover:
                 found["helpers"],
             )
             public = PublicRows(mask[i], free[i], direction[i])
-            add_place(total, self.layout, i, rows, public, lanes, seen, challenge)
-        add_rest(total, self.layout, aux, helpers, challenge)
-        chosen = np.zeros_like(floor)
-        add_combination(chosen, code_words(self.lanes.tensors(stack), double), ahead)
-        for c in range(len(floor)):
-            floor[c] = add(floor[c], multiply(chosen[c], aux[-SLACK - 1]))
+            add_place(q, layout, i, rows, public, lanes, seen, challenge)
+        chosen = np.zeros_like(r)
+        add_combination(chosen, _doubled(self.lanes.tensors(stack)), drawn.tensors)
+        for c in range(len(r)):
+            r[c] = add(r[c], multiply(chosen[c], summed))
+
+    def _encoded(
+        self,
+        stack: int,
+        first: Mapping[str, int],
+        counts: Mapping[str, int],
+        total: Array,
+        factors: Array,
+    ) -> dict[str, Array]:
+        """Rows at twice as many places, (r, 2 k) of each tree; they are added to p on the way."""
+        rows = {t: self.rows_of(t, stack, first[t], count) for t, count in counts.items()}
+        numbers, words = self._buffers(sum(counts.values()))
+        start, before, spans = 0, 0, {}
+        for tree in TREES:
+            if tree in rows:
+                spans[tree] = slice(start, start + counts[tree])
+                own = numbers[spans[tree]]
+                self.padding[tree].write(rows[tree], own)
+                add_combination(total, own, factors[before + rows[tree][0].number :][: len(own)])
+                start += counts[tree]
+            before += self.statement.stacks * self.layout.rows_of_stack(tree)
+        code_cosets(numbers, words)
+        return {t: words[span].reshape(counts[t], -1) for t, span in spans.items()}
+
+    def _buffers(self, count: int) -> tuple[Array, Array]:
+        """For so many rows and their values; those before serve again where they are as many."""
+        if self._room is None or len(self._room[0]) != count:
+            self._room = None
+            shapes, size = ((count,), (count, 2)), self.statement.size
+            numbers, words = (np.empty((*shape, size), dtype=np.uint64) for shape in shapes)
+            self._room = numbers, words
+        return self._room
 
     def opened(self, columns: list[int]) -> dict[str, list[Opened]]:
         """The columns of each tree."""
         found = {}
         for done, tree in enumerate(TREES):
             self.progress("opening columns", done, len(TREES))
-            numbers = np.concatenate([words[columns] for words in self.code_words(tree)], 1)
-            committed = self.trees[tree]
+            batches = self.padding[tree].batches(self.rows(tree))
+            parts = [opened_columns(batch, columns) for batch in batches]
+            if tree == "helpers":
+                parts.append(self.mask_columns()[columns])
+            numbers, committed = np.concatenate(parts, 1), self.trees[tree]
             found[tree] = [
-                Opened(numbers[at], committed.salts[c], tuple(committed.path(c)))
+                Opened(numbers[at], committed.salt(c), tuple(committed.path(c)))
                 for at, c in enumerate(columns)
             ]
         return found
 
 
+def _doubled(rows: Array) -> Array:
+    """Rows (r, k) at twice as many places (r, 2 k), those of one coset after those of the other."""
+    into = np.empty((len(rows), 2, rows.shape[1]), dtype=np.uint64)
+    code_cosets(rows, into)
+    return into.reshape(len(rows), -1)
+
+
 def prove(
-    statement: Statement, public: Public, secret: Secret, seeds: Seeds, progress: Progress
+    statement: Statement,
+    public: Public,
+    secret: Secret,
+    seeds: Seeds,
+    progress: Progress,
+    trees: Mapping[str, ColumnTree] | None = None,
 ) -> Proof:
     """A proof that the statement is true of the secret.
 
@@ -284,14 +273,17 @@ def prove(
         seeds: of the three commitments. The second proof with one of them would let its numbers be
             computed: who calls this sees to it that there is none.
         progress: of the steps.
+        trees: what ``commit_values`` gave; those that are not here are made again.
 
     Raises:
         VerificationFailed: the statement is not true, or a root is not that of the secret.
         BadData: mask or direction are not those of the statement.
     """
     run = _Prover(statement, public, secret, seeds, progress)
+    run.trees |= trees or {}
     for tree in ROOTS:
-        if run.commit(tree).hex() != getattr(statement, tree):
+        root = run.trees[tree].root if tree in run.trees else run.commit(tree)
+        if root.hex() != getattr(statement, tree):
             raise VerificationFailed(
                 f"root of {tree}",
                 f"The statement names another root of {tree}.",
@@ -303,11 +295,9 @@ def prove(
     point = challenges.point(aux)
     run.table = helper_table(point)
     helpers = run.commit("helpers")
-    drawn = challenges.factors(helpers)
-    proximity = run.proximity(drawn.rows)
-    quadratic, floor = run.quadratic(drawn.equations, point, drawn.tensors)
-    columns = challenges.columns(proximity, quadratic, floor)
-    return Proof(aux, helpers, proximity, quadratic, floor, run.opened(columns))
+    sent = run.combine(challenges.factors(helpers), point)
+    columns = challenges.columns(*sent)
+    return Proof(aux, helpers, *sent, run.opened(columns))
 
 
 def _masks(statement: Statement) -> _Masks:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from rescind.proofs.mask_proof.field import (
-    GENERATOR,
     Array,
     P,
     add,
@@ -30,7 +29,12 @@ from rescind.proofs.mask_proof.field import (
     sub,
 )
 from rescind.proofs.mask_proof.layout import BYTES, SLACK, Layout
-from rescind.proofs.mask_proof.transform import add_combination, add_products, multiply
+from rescind.proofs.mask_proof.transform import (
+    add_combination,
+    add_lookups,
+    add_products,
+    multiply,
+)
 
 BYTE_OFFSET = 128  # what makes G a byte without a sign
 
@@ -143,32 +147,11 @@ def _add_lookups(
     total: Array, looked: Array, helpers: Array, own: Array, challenge: Challenge, sum_: Array
 ) -> None:
     """Add to total sum over j of own[j] (h_j (X - v_j) - 1) + sum_ h_j, in the extension."""
-    d = len(total)
-    helpers = helpers.reshape(len(looked), d, -1)
-    held = multiplied(ext_mul(own.T, challenge.point[:, None]).T)
-    held = add(held, multiplied(sum_[None]))
-    add_combination(
-        total, helpers.reshape(len(looked) * d, -1), held.transpose(0, 2, 1).reshape(-1, d)
-    )
-    products = multiply(helpers, np.repeat(looked[:, None], d, 1)).reshape(len(looked) * d, -1)
-    away = multiplied(own)
-    add_combination(
-        total, products, sub(np.zeros_like(away), away).transpose(0, 2, 1).reshape(-1, d)
-    )
-    for c in range(d):
+    held = add(ext_mul(own.T, challenge.point[:, None]), sum_[:, None]).T
+    add_lookups(total, helpers, looked, np.ascontiguousarray(held), np.ascontiguousarray(own))
+    for c in range(len(total)):
         one = sum(int(x) for x in own[:, c]) % P
         total[c] = sub(total[c], np.uint64(one))
-
-
-def multiplied(factors: Array) -> Array:
-    """(j, d, d): the matrix of the product with each element (j, d) of the extension."""
-    count, d = factors.shape
-    found = np.zeros((count, d, d), dtype=np.uint64)
-    for c in range(d):
-        for e in range(d):
-            part = factors[:, (c - e) % d]
-            found[:, c, e] = part if c >= e else mul(part, np.uint64(GENERATOR))
-    return found
 
 
 def helper_table(point: Array) -> Array:

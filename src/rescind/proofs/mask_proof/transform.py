@@ -4,6 +4,7 @@ long. The loops are numba's where it is installed, else numpy's; both give the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -16,17 +17,21 @@ from rescind.proofs.mask_proof.field import (
     Array,
     P,
     add,
+    ext_mul,
     mul,
     powers,
     root_of_unity,
+    signed,
     sub,
 )
 
 kernels: ModuleType | None
+fourier: ModuleType | None
 try:
     kernels = import_module("rescind.proofs.mask_proof.kernels")
+    fourier = import_module("rescind.proofs.mask_proof.fourier")
 except ImportError:  # numba is not installed: numpy takes longer
-    kernels = None
+    kernels = fourier = None
 
 RATE = 4  # a code word has four times as many numbers as a row
 
@@ -43,39 +48,79 @@ def values_of(coefficients: Array, size: int, shift: int = 1) -> Array:
     rows[:, : coefficients.shape[1]] = coefficients
     if shift != 1:
         _scale(rows, powers(shift, size))
-    return _transformed(rows, root_of_unity(size))
+    if fourier is None:
+        return _transformed(rows, root_of_unity(size))
+    fourier.ahead_rows(rows, _ahead(size), _reversed(size), rows)
+    return rows
 
 
 def coefficients_of(values: Array, shift: int = 1) -> Array:
     """The inverse of ``values_of`` for as many coefficients as values."""
     size = values.shape[1]
-    rows = _transformed(values, pow(root_of_unity(size), -1, P))
+    if fourier is None:
+        rows = _transformed(values, pow(root_of_unity(size), -1, P))
+    else:
+        rows = np.empty(values.shape, dtype=np.uint64)
+        fourier.back_rows(values, _back(size), _reversed(size), rows)
     _scale(rows, powers(pow(shift, -1, P), size, pow(size, -1, P)))
     return rows
 
 
 def code_words(rows: Array, size: int | None = None) -> Array:
     """Code words (r, 4 k) of rows (r, k); with ``size`` at every so many-th place of them only."""
-    into = np.empty((len(rows), RATE * rows.shape[1] if size is None else size), dtype=np.uint64)
-    _encode(rows, into)
+    n, k = RATE * rows.shape[1] if size is None else size, rows.shape[1]
+    into = np.empty((len(rows), n // k, k), dtype=np.uint64)
+    code_cosets(rows, into)
+    return np.ascontiguousarray(into.transpose(0, 2, 1)).reshape(len(rows), n)
+
+
+def code_cosets(rows: Array, into: Array) -> None:
+    """Into (r, cosets, k): the code words of rows (r, k), number j of them at j % cosets, j //
+    cosets; at every so many-th place where there are fewer cosets than ``RATE``.
+    """
+    k, cosets = rows.shape[1], into.shape[1]
+    if fourier is None:
+        words = values_of(coefficients_of(rows), cosets * k, GENERATOR)
+        into[:] = words.reshape(len(rows), k, cosets).transpose(0, 2, 1)
+    else:
+        fourier.encode_rows(rows, _back(k), _ahead(k), _shifts(k, cosets), into)
+
+
+def code_columns(rows: Array, into: Array) -> None:
+    """Into (4 k, r): code words of rows (r, k) as columns, side by side in memory."""
+    k = rows.shape[1]
+    if fourier is None:
+        into[:] = values_of(coefficients_of(rows), RATE * k, GENERATOR).T
+    else:
+        fourier.encode_columns(rows, _back(k), _ahead(k), _shifts(k, RATE), into)
+
+
+def opened_columns(rows: Array, columns: Sequence[int]) -> Array:
+    """Some columns (t, r) of the code words of rows (r, k), without the others."""
+    k, places = rows.shape[1], np.array(columns, dtype=np.int64)
+    into = np.empty((len(places), len(rows)), dtype=np.uint64)
+    if fourier is None:
+        into[:] = code_words(rows)[:, places].T
+    else:
+        known = (_back(k), _ahead(k), _shifts(k, RATE))
+        fourier.open_columns(rows, *known, places, into)
     return into
 
 
-def code_columns(rows: Array) -> Array:
-    """Code words of rows (r, k) as columns (4 k, r), side by side in memory."""
-    into = np.empty((RATE * rows.shape[1], len(rows)), dtype=np.uint64)
-    _encode(rows, into.T)
-    return into
+def signed_row(values: NDArray[np.integer], into: Array) -> None:
+    """Into (m,) = whole numbers (m,) as elements."""
+    if kernels is not None:
+        kernels.signed_row(values, into)
+    else:
+        into[:] = signed(values.astype(np.int64))
 
 
-def _encode(rows: Array, into: Array) -> None:
-    k, n = rows.shape[1], into.shape[1]
-    if kernels is None:
-        into[:] = values_of(coefficients_of(rows), n, GENERATOR)
-        return
-    back = _twiddles(pow(root_of_unity(k), -1, P), k)
-    ahead = _twiddles(root_of_unity(n), n)
-    kernels.encode_rows(rows, back, _reversed(k), _shifts(k), ahead, into)
+def look_up(table: Array, looked: NDArray[np.uint8], into: Array) -> None:
+    """Into (m,) = table (256,) at bytes (m,)."""
+    if kernels is not None:
+        kernels.look_up(table, looked, into)
+    else:
+        into[:] = table[looked]
 
 
 def add_combination(total: Array, rows: Array, factors: Array) -> None:
@@ -97,6 +142,20 @@ def add_products(total: Array, left: Array, right: Array) -> None:
         total[:] = add(total, mul(a, b))
 
 
+def add_lookups(total: Array, helpers: Array, looked: Array, held: Array, own: Array) -> None:
+    """Add to total (d, m) sum over j of h_j (held_j - own_j v_j), products of the extension.
+
+    ``helpers`` (j d, m) are the h, ``looked`` (j, m) the v, ``held`` and ``own`` (j, d).
+    """
+    if kernels is not None:
+        kernels.add_lookups(total, helpers, looked, held, own)
+        return
+    d = len(total)
+    for j, v in enumerate(looked):
+        left = sub(held[j][:, None], mul(own[j][:, None], v))
+        total[:] = add(total, ext_mul(helpers[j * d : (j + 1) * d], left))
+
+
 def multiply(a: Array, b: Array) -> Array:
     """A b for arrays of one shape."""
     if kernels is None:
@@ -108,15 +167,11 @@ def multiply(a: Array, b: Array) -> Array:
 
 def _transformed(rows: Array, root: int) -> Array:
     size = rows.shape[1]
-    if kernels is not None:
-        into = np.empty(rows.shape, dtype=np.uint64)
-        kernels.transform_rows(rows, _twiddles(root, size), _reversed(size), into)
-        return into
-    rows = rows[:, _reversed(size)]
+    rows, twiddles = rows[:, _reversed(size)], powers(root, max(1, size // 2))
     half = 1
     while half < size:
         blocks = rows.reshape(len(rows), -1, 2, half)
-        moved = mul(blocks[:, :, 1], _twiddles(root, size)[:: size // (2 * half)])
+        moved = mul(blocks[:, :, 1], twiddles[:: size // (2 * half)])
         first = blocks[:, :, 0].copy()
         blocks[:, :, 0], blocks[:, :, 1] = add(first, moved), sub(first, moved)
         half *= 2
@@ -131,14 +186,21 @@ def _scale(rows: Array, factors: Array) -> None:
 
 
 @cache
-def _twiddles(root: int, size: int) -> Array:
-    return powers(root, max(1, size // 2))
+def _ahead(size: int) -> Array:
+    return powers(root_of_unity(size), size)
 
 
 @cache
-def _shifts(size: int) -> Array:
-    """Powers of the coset's shift, over the size: what is left of an inverse transform."""
-    return powers(GENERATOR, size, pow(size, -1, P))
+def _back(size: int) -> Array:
+    return powers(pow(root_of_unity(size), -1, P), size)
+
+
+@cache
+def _shifts(size: int, cosets: int) -> Array:
+    """Powers of each coset's shift, over the size: what is left of an inverse transform."""
+    root, order, over = root_of_unity(cosets * size), _reversed(size), pow(size, -1, P)
+    shifts = [GENERATOR * pow(root, c, P) % P for c in range(cosets)]
+    return np.stack([powers(shift, size, over)[order] for shift in shifts])
 
 
 @cache

@@ -1,22 +1,28 @@
-"""What only the prover knows, as rows: secret numbers, what follows from them, and random pads."""
+"""What only the prover knows, as rows: secret numbers and what follows from them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rescind.core.errors import VerificationFailed
-from rescind.proofs.mask_proof.field import Array, P, signed
+from rescind.proofs.mask_proof.field import Array, P
 from rescind.proofs.mask_proof.layout import BYTES, SLACK, Layout, layout_of
 from rescind.proofs.mask_proof.relation import BYTE_OFFSET
 from rescind.proofs.mask_proof.rows import Lanes
 from rescind.proofs.mask_proof.statement import Public, Statement
-from rescind.proofs.mask_proof.transcript import Stream, even_elements
 
 Whole = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
+Numbers = NDArray[np.integer]
+Rows = Sequence[Numbers]
+N = TypeVar("N", bound=np.integer)
+
+AT_ONCE = 1024  # lanes whose numbers are worked out together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,37 +36,29 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackWitness:
-    """What follows from the secret in one stack, lanes first: aux rows of each place (lanes,
-    places, r) and after them, and bytes that are looked up.
+    """What follows from the secret in one stack, a row (lanes,) for each of the tree of that name;
+    ``looked`` are the bytes, one row for the d rows of helpers of each.
     """
 
-    aux: Array
-    rest: Array
-    looked: Bytes
-    slack: Bytes
+    aux: Rows
+    looked: Rows
 
 
-def pads(seed: bytes, tree: str, row: int, count: int) -> Array:
-    """The random numbers at the end of a row, from a secret seed."""
-    return even_elements(Stream(seed + f"pads {tree} {row}".encode()), count)
-
-
-def padded(lanes_first: Array, statement: Statement, seed: bytes, tree: str, row: int) -> Array:
-    """Rows (r, row size) of values (lanes, r), the first of which is row number ``row``."""
-    count = lanes_first.shape[1]
-    found = np.empty((count, statement.size), dtype=np.uint64)
-    found[:, : statement.lanes] = lanes_first.T
-    for r in range(count):
-        found[r, statement.lanes :] = pads(seed, tree, row + r, statement.opened)
-    return found
-
-
-def stack_of(values: NDArray[np.integer], statement: Statement, stack: int) -> Whole:
+def stack_of(values: NDArray[N], statement: Statement, stack: int) -> NDArray[N]:
     """The blocks of a stack (lanes, ...), zeros where there is no block."""
-    found = np.zeros((statement.lanes, *values.shape[1:]), dtype=np.int64)
+    found = np.zeros((statement.lanes, *values.shape[1:]), dtype=values.dtype)
     here = values[stack * statement.lanes : (stack + 1) * statement.lanes]
     found[: len(here)] = here
     return found
+
+
+def rows_of(values: NDArray[np.integer], statement: Statement, stack: int) -> Rows:
+    """Rows (places r, lanes) of a stack of values (blocks, places) or (blocks, r, places)."""
+    here = stack_of(values, statement, stack)
+    found = np.empty(here.shape[:0:-1] + here.shape[:1], dtype=here.dtype)
+    for start in range(0, len(here), AT_ONCE):  # a part of the lanes fits in the cache
+        found[..., start : start + AT_ONCE] = here[start : start + AT_ONCE].T
+    return list(found.reshape(-1, statement.lanes))
 
 
 def stack_witness(
@@ -71,28 +69,55 @@ def stack_witness(
     Raises:
         VerificationFailed: the statement is not true of the secret.
     """
-    layout = layout_of(statement)
-    w, post = (stack_of(v, statement, stack) for v in (secret.weights, secret.post))
-    g, spare = stack_of(secret.gradients, statement, stack), stack_of(slack, statement, stack)
-    lanes = Lanes(statement, public)
-    count = statement.lanes
-    free = lanes.free(stack)[:, :count].T == 1
-    mask = lanes.mask(stack)[:, :count].T == 1
+    layout, lanes = layout_of(statement), Lanes(statement, public)
+    count, places = statement.lanes, (statement.block, statement.lanes)
+    shown = [each(stack)[:, :count].T == 1 for each in (lanes.free, lanes.mask)]
+    terms = _signed_back(lanes.of_lanes(stack)[:, :count])[:, :, None]
+    bytes_ = np.empty((layout.block, layout.aux_place - 1, count), dtype=np.uint8)
+    free = np.empty(places, dtype=np.int64)
+    looked = np.empty((layout.block, layout.looked_place, count), dtype=np.uint8)
+    rest = np.empty((layout.sketches + 1, count), dtype=np.int64)
+    hidden = (secret.weights, secret.post, secret.gradients, public.direction, slack)
+    own = [stack_of(values, statement, stack) for values in hidden]
+    for start in range(0, count, AT_ONCE):
+        here = slice(start, start + AT_ONCE)
+        found = _lanes(statement, [each[here] for each in (*own, *shown)], terms[:, here])
+        bytes_[:, :, here], free[:, here] = found.bytes.transpose(1, 2, 0), found.free.T
+        looked[:, :, here], rest[:, here] = found.looked.transpose(1, 2, 0), found.rest.T
+    slack_bytes = _bytes(own[-1].astype(np.int64), SLACK).T
+    counts = _counts(looked, slack_bytes)
+    aux: list[Numbers] = []
+    for of_place, one in zip(bytes_, free, strict=True):
+        aux += [*of_place, one]
+    aux += [*rest[:-1], *counts, rest[-1], *slack_bytes]
+    return StackWitness(aux, [*looked.reshape(-1, count), *slack_bytes])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Of some lanes: bytes (lanes, places, r) of aux and those looked up, (lanes, places, j),
+    lambda (lanes, places), and <G_k, D> with the floor's sum last, (lanes, sketches + 1).
+    """
+
+    bytes: Bytes
+    free: Whole
+    looked: Bytes
+    rest: Whole
+
+
+def _lanes(statement: Statement, own: Sequence[Whole], terms: Whole) -> _Found:
+    w, post, g, direction, spare = (values.astype(np.int64) for values in own[:5])
+    free, mask, (damping, pull) = own[5], own[6], terms
     change = post - w
     seen = np.einsum("lki,li->lk", g, change)
-    direction = stack_of(public.direction, statement, stack)
-    damping, pull = _signed_back(lanes.of_lanes(stack)[:, :count])[:, :, None]
     left = damping * change + np.einsum("lki,lk->li", g, seen) - pull * direction
     residual = np.where(free, 0, left)
     check_true(statement, w, change, g, residual, post[mask], change[free & ~mask])
-    aux, looked = _places(layout, w, change, g, residual, np.where(free, left, 0))
+    layout = layout_of(statement)
+    bytes_, looked = _places(layout, w, change, g, residual)
     summed = (direction * change).sum(1) - spare
-    slack_bytes = _bytes(spare, SLACK)
-    counts = _counts(looked.reshape(count, -1), slack_bytes)
-    rest = np.concatenate(
-        [signed(seen), counts, signed(summed)[:, None], slack_bytes.astype(np.uint64)], 1
-    )
-    return StackWitness(aux, rest, looked, slack_bytes)
+    rest = np.concatenate([seen, summed[:, None]], 1)
+    return _Found(bytes_, np.where(free, left, 0), looked, rest)
 
 
 def check_true(
@@ -136,22 +161,14 @@ def _beyond(values: Whole, limit: int) -> bool:
 
 
 def _places(
-    layout: Layout, w: Whole, change: Whole, g: Whole, residual: Whole, free: Whole
-) -> tuple[Array, Bytes]:
-    """Aux rows (lanes, places, r), and bytes looked up (lanes, places, j)."""
+    layout: Layout, w: Whole, change: Whole, g: Whole, residual: Whole
+) -> tuple[Bytes, Bytes]:
+    """Bytes of aux (lanes, places, r), and those looked up (lanes, places, j)."""
     count, most = layout.value_bytes, layout.offset
     of_w, of_change = _bytes(w + most, count), _bytes(change + most, count)
     limit = 2 ** (layout.residual_bits - 1)
     of_residual = _bytes(residual + limit, layout.residual_bytes)
-    aux = np.concatenate(
-        [
-            of_w[..., :-1].astype(np.uint64),
-            of_change[..., :-1].astype(np.uint64),
-            of_residual.astype(np.uint64),
-            signed(free)[..., None],
-        ],
-        -1,
-    )
+    aux = np.concatenate([of_w[..., :-1], of_change[..., :-1], of_residual], -1)
     looked = [of_w, of_change, of_residual]
     if layout.partial:
         looked.append(of_residual[..., -1:] * np.uint8(2 ** (8 - layout.partial)))
@@ -165,11 +182,14 @@ def _bytes(values: Whole, count: int) -> Bytes:
     return ((values[..., None] >> places) & 255).astype(np.uint8)
 
 
-def _counts(looked: Bytes, slack: Bytes) -> Array:
-    """(lanes, 256): how often each byte is looked up in a lane."""
-    found = np.empty((len(looked), BYTES), dtype=np.uint64)
-    for lane, (one, other) in enumerate(zip(looked, slack, strict=True)):
-        found[lane] = np.bincount(one, minlength=BYTES) + np.bincount(other, minlength=BYTES)
+def _counts(looked: Bytes, slack: Bytes) -> NDArray[np.int32]:
+    """(256, lanes): how often each byte is looked up in a lane."""
+    every = np.concatenate([looked.reshape(-1, looked.shape[-1]), slack])
+    found = np.empty((BYTES, every.shape[1]), dtype=np.int32)
+    for start in range(0, every.shape[1], AT_ONCE):
+        here = np.ascontiguousarray(every[:, start : start + AT_ONCE].T)
+        for lane, one in enumerate(here, start):
+            found[:, lane] = np.bincount(one, minlength=BYTES)
     return found
 
 
