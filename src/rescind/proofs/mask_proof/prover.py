@@ -26,7 +26,7 @@ from rescind.core.errors import VerificationFailed
 from rescind.core.protocols import Progress
 from rescind.proofs.mask_proof.challenges import Challenges, Factors
 from rescind.proofs.mask_proof.columns import ColumnTree, commit
-from rescind.proofs.mask_proof.field import GENERATOR, Array, add, sub
+from rescind.proofs.mask_proof.field import GENERATOR, Array, P, add, element, mul, sub
 from rescind.proofs.mask_proof.layout import SLACK, TREES, layout_of
 from rescind.proofs.mask_proof.padded import Padding, Row
 from rescind.proofs.mask_proof.proof_file import Opened, Proof
@@ -98,7 +98,7 @@ class _Prover:
         self._held: dict[str, tuple[int, Rows]] = {}
         own = {"weights": seeds.weights, "gradients": seeds.gradients, "post": seeds.post}
         own |= {"aux": os.urandom(32), "helpers": os.urandom(32)}
-        self._room: tuple[Array, Array] | None = None
+        self._room = np.empty((2, 0, 0), dtype=np.uint64)
         self.padding = {tree: Padding(tree, own[tree], statement) for tree in TREES}
         self.masks = _masks(statement)
         self.table = np.zeros((statement.degree, 256), dtype=np.uint64)
@@ -152,53 +152,53 @@ class _Prover:
         return self._held[tree][1]
 
     def combine(self, drawn: Factors, point: Array) -> tuple[Array, Array, Array]:
-        """The polynomials p (d, k), q and r (d, 2 k)."""
-        s = self.statement
-        p, q, r = (np.zeros((s.degree, n * s.size), dtype=np.uint64) for n in (1, 2, 2))
+        """The polynomials p (d, k), q and r (d, 2 k), from values on the rows' places and a coset
+        of as many.
+        """
+        s, masks = self.statement, self.masks
+        p, q, r = (np.zeros((n, s.degree, s.size), dtype=np.uint64) for n in (1, 2, 2))
         for stack in range(s.stacks):
             self.progress("combining the equations", stack, s.stacks)
             own = drawn.equations[stack * self.layout.constraints :][: self.layout.constraints]
-            self._add_stack(stack, (p, q, r), drawn, Challenge(point, own))
-        halves = (t.reshape(s.degree, 2, s.size).transpose(0, 2, 1) for t in (q, r))
-        q, r = (coefficients_of(t.reshape(s.degree, -1), GENERATOR) for t in halves)
-        masks = self.masks
+            self._add_stack(stack, (p[0], q, r), drawn, Challenge(point, own))
         return (
-            add(coefficients_of(p), masks.proximity),
-            add(q, masks.quadratic),
-            add(r, masks.floor),
+            add(coefficients_of(p[0]), masks.proximity),
+            add(_through(*q), masks.quadratic),
+            add(_through(*r), masks.floor),
         )
 
     def _add_stack(
         self, stack: int, totals: tuple[Array, Array, Array], drawn: Factors, challenge: Challenge
     ) -> None:
         p, q, r = totals
-        layout = self.layout
-        known = (self.lanes.mask(stack), self.lanes.free(stack), self.lanes.direction(stack))
-        mask, free, direction = (_doubled(rows) for rows in known)
-        lanes = LaneRows(*_doubled(self.lanes.of_lanes(stack)))
+        layout, lanes = self.layout, self.lanes
+        shown = (lanes.mask(stack), lanes.free(stack), lanes.direction(stack))
+        mask, free, direction = (_both(rows) for rows in shown)
+        of_lanes, tensors = _both(lanes.of_lanes(stack)), _both(lanes.tensors(stack))
         each = {tree: layout.rows_of_place(tree) for tree in TREES}
         end = {tree: layout.block * count for tree, count in each.items()}
         after = {tree: layout.rows_of_stack(tree) - end[tree] for tree in ("aux", "helpers")}
-        rest = self._encoded(stack, end, after, p, drawn.rows)
-        add_rest(q, layout, rest["aux"], rest["helpers"], challenge)
-        seen, summed = rest["aux"][: layout.sketches].copy(), rest["aux"][-SLACK - 1].copy()
-        rest.clear()
+        seen = []
+        for half, rest in enumerate(self._encoded(stack, end, after, p, drawn.rows)):
+            add_rest(q[half], layout, rest["aux"], rest["helpers"], challenge)
+            seen.append(rest["aux"][: layout.sketches].copy())
+            chosen = np.zeros_like(p)
+            add_combination(chosen, tensors[half], drawn.tensors)
+            for c, one in enumerate(chosen):
+                r[half, c] = add(r[half, c], multiply(one, rest["aux"][-SLACK - 1]))
         for i in range(layout.block):
             first = {tree: i * count for tree, count in each.items()}
-            found = self._encoded(stack, first, each, p, drawn.rows)
-            rows = PlaceRows(
-                found["weights"][0],
-                found["gradients"],
-                found["post"][0],
-                found["aux"],
-                found["helpers"],
-            )
-            public = PublicRows(mask[i], free[i], direction[i])
-            add_place(q, layout, i, rows, public, lanes, seen, challenge)
-        chosen = np.zeros_like(r)
-        add_combination(chosen, _doubled(self.lanes.tensors(stack)), drawn.tensors)
-        for c in range(len(r)):
-            r[c] = add(r[c], multiply(chosen[c], summed))
+            for half, found in enumerate(self._encoded(stack, first, each, p, drawn.rows)):
+                rows = PlaceRows(
+                    found["weights"][0],
+                    found["gradients"],
+                    found["post"][0],
+                    found["aux"],
+                    found["helpers"],
+                )
+                public = PublicRows(mask[half][i], free[half][i], direction[half][i])
+                own = LaneRows(*of_lanes[half])
+                add_place(q[half], layout, i, rows, public, own, seen[half], challenge)
 
     def _encoded(
         self,
@@ -207,8 +207,11 @@ class _Prover:
         counts: Mapping[str, int],
         total: Array,
         factors: Array,
-    ) -> dict[str, Array]:
-        """Rows at twice as many places, (r, 2 k) of each tree; they are added to p on the way."""
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Rows (r, k) of each tree, and their values on the coset; they are added to p on the way.
+
+        Both are overwritten by the next.
+        """
         rows = {t: self.rows_of(t, stack, first[t], count) for t, count in counts.items()}
         numbers, words = self._buffers(sum(counts.values()))
         start, before, spans = 0, 0, {}
@@ -220,16 +223,17 @@ class _Prover:
                 add_combination(total, own, factors[before + rows[tree][0].number :][: len(own)])
                 start += counts[tree]
             before += self.statement.stacks * self.layout.rows_of_stack(tree)
-        code_cosets(numbers, words)
-        return {t: words[span].reshape(counts[t], -1) for t, span in spans.items()}
+        code_cosets(numbers, words[:, None])
+        return (
+            {tree: numbers[span] for tree, span in spans.items()},
+            {tree: words[span] for tree, span in spans.items()},
+        )
 
-    def _buffers(self, count: int) -> tuple[Array, Array]:
-        """For so many rows and their values; those before serve again where they are as many."""
-        if self._room is None or len(self._room[0]) != count:
-            self._room = None
-            shapes, size = ((count,), (count, 2)), self.statement.size
-            numbers, words = (np.empty((*shape, size), dtype=np.uint64) for shape in shapes)
-            self._room = numbers, words
+    def _buffers(self, count: int) -> Array:
+        """(2, rows, k) for so many rows; the same again where they are as many as before."""
+        if self._room.shape[1] != count:
+            self._room = np.empty((2, 0, 0), dtype=np.uint64)  # first let go of the other
+            self._room = np.empty((2, count, self.statement.size), dtype=np.uint64)
         return self._room
 
     def opened(self, columns: list[int]) -> dict[str, list[Opened]]:
@@ -249,11 +253,22 @@ class _Prover:
         return found
 
 
-def _doubled(rows: Array) -> Array:
-    """Rows (r, k) at twice as many places (r, 2 k), those of one coset after those of the other."""
-    into = np.empty((len(rows), 2, rows.shape[1]), dtype=np.uint64)
+def _both(rows: Array) -> tuple[Array, Array]:
+    """Rows (r, k), and their values on the coset (r, k)."""
+    into = np.empty((len(rows), 1, rows.shape[1]), dtype=np.uint64)
     code_cosets(rows, into)
-    return into.reshape(len(rows), -1)
+    return rows, into[:, 0]
+
+
+def _through(on_rows: Array, on_coset: Array) -> Array:
+    """Coefficients (d, 2 k) of a polynomial from its values (d, k) on the rows' places and on the
+    coset. It is a + (x^k - 1) b: a on the former, and x^k is the same number all over the latter.
+    """
+    k = on_rows.shape[1]
+    a = coefficients_of(on_rows)
+    away = sub(coefficients_of(on_coset, GENERATOR), a)
+    b = mul(away, element(pow(pow(GENERATOR, k, P) - 1, -1, P)))
+    return np.concatenate([sub(a, b), b], 1)
 
 
 def prove(
