@@ -53,7 +53,7 @@ def statement(*tensors: TensorTerms, public: Public = PUBLIC, **more: Any) -> St
 
 
 A = terms("a", 10, damping=64, pull=16, floor=800)
-B = terms("b", 12, damping=16, pull=3)
+B = terms("b", 12, damping=16, pull=3, floor=-5)
 
 
 def test_a_small_case_by_hand() -> None:
