@@ -39,9 +39,11 @@ def world(
     degree: int = 2,
     seed: int = 0,
     exceptions: tuple[int, ...] = (),
+    block: int = 8,
+    sketches: int = 4,
 ) -> World:
-    """Two tensors of half of the blocks each, the first untouched; blocks of 8, 4 sketches."""
-    draw, block, sketches = np.random.default_rng(seed), 8, 4
+    """Two tensors of half of the blocks each, the first block of all untouched."""
+    draw = np.random.default_rng(seed)
     most = 20_000 if value_bytes == 2 else 5_000_000
     weights = draw.integers(-most, most, (blocks, block))
     gradients = draw.integers(-60, 60, (blocks, sketches, block)).astype(np.int8)

@@ -120,6 +120,10 @@ def test_a_stranger_checks_the_proof_and_the_owner_of_the_weights_their_file(pla
     assert len(parsed(*checked(place), *tied)["checked"]) == 4
     text = rescind(*checked(place)).stdout
     assert "not audited" in text and "bits an attempt" in text
+    assert "Pull not told       at most" in text and "Worst accepted      a block" in text
+    assert [r["tensor"] for r in found["rooms"]] == sorted(load_file(place / "mask.safetensors"))
+    largest = max(r["untold_share"] for r in found["rooms"])
+    assert 0 < largest < 0.5 and f"{largest:.1%} of a tensor's rows" in text
     old, new = (load_file(place / f"{n}.safetensors") for n in ("client", "new"))
     assert old.keys() == new.keys()
 
@@ -154,6 +158,8 @@ def test_the_certificate_carries_the_proof(place: Path) -> None:
     assert set(outcomes(parsed(*tied)).values()) == {"passed"}
     text = rescind(*certified(place)).stdout
     assert "bits of soundness" in text and "not audited" in text and "empirical" in text
+    [row] = [line for line in text.splitlines() if "of the pull" in line]
+    assert "pull not told: at most" in row and "worst accepted: a block" in row
 
 
 def test_what_is_not_brought_is_not_checked(place: Path) -> None:

@@ -262,11 +262,14 @@ def _lines(found: dict[str, object]) -> list[str]:
 
 
 def _verdict(found: Verdict) -> Iterator[str]:
+    from rescind.zk.room import told
+
     yield "Checked here"
     yield from (f"  {line}" for line in found.checked)
     yield f"Soundness           {found.bits} bits an attempt"
     yield f"With 2^64 hashes    a cheat succeeds with probability {found.cheat:.2g}"
     yield f"Residual of pull    at most {found.share:.1%}"
+    yield from (f"{name:<20}{text}" for name, text in told(found.rooms).items())
     yield f"Masked only         {found.exceptions} of {found.blocks} blocks"
     yield "Not covered"
     yield from (f"  {line}" for line in found.not_covered)

@@ -26,6 +26,7 @@ from rescind.proofs.verifier import Check, Verification
 from rescind.zk.check import NOT_COVERED, Received, Verdict, belong_together, tied
 from rescind.zk.provider import check_slack
 from rescind.zk.receipts import Receipt
+from rescind.zk.room import rooms, told
 from rescind.zk.signed import sealed
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder
@@ -185,9 +186,11 @@ def _numbers(said: Carried, brought: Brought) -> str | None:
             f"It says {said.bits} bits and a residual of {said.share} of the pull; the statement"
             f" gives {bits} and {share}."
         )
+    left = told(rooms(said.statement, brought.public))
     return (
         f"{bits} bits of soundness per attempt, {soundness.after_hashes(said.statement):.2g} for a"
-        f" cheat with 2^64 hashes; an accepted residual is at most {share:.2%} of the pull"
+        f" cheat with 2^64 hashes; an accepted residual is at most {share:.2%} of the pull;"
+        f" {readable('; '.join(f'{name.lower()}: {text}' for name, text in left.items()))}"
     )
 
 

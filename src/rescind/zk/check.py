@@ -12,6 +12,7 @@ from rescind.proofs.mask_proof.verifier import verify
 from rescind.zk.client import post_root
 from rescind.zk.provider import check_slack
 from rescind.zk.receipts import Receipt
+from rescind.zk.room import Room, rooms
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
 
@@ -29,7 +30,7 @@ class Verdict:
     """What was checked; ``bits`` of soundness per attempt, ``cheat`` the chance of 2^64 of them.
 
     ``share`` is how much of the pull an accepted residual may be, ``exceptions`` how many of the
-    ``blocks`` were masked only.
+    ``blocks`` were masked only; ``rooms`` say for each tensor what the residual leaves open.
     """
 
     checked: tuple[str, ...]
@@ -38,6 +39,7 @@ class Verdict:
     share: float
     exceptions: int
     blocks: int
+    rooms: tuple[Room, ...]
     not_covered: tuple[str, ...] = NOT_COVERED
 
 
@@ -91,6 +93,7 @@ def check(
         share=round(share, 4),
         exceptions=len(statement.exceptions),
         blocks=statement.blocks,
+        rooms=rooms(statement, got.public),
     )
 
 

@@ -133,15 +133,20 @@ class Commitment:
 
 
 def slack(statement: Statement, public: Public) -> float:
-    """The largest share of a tensor's pull that an accepted residual may be: limit / (c rms(g)), g
+    """The largest of ``slacks``."""
+    return max(slacks(statement, public))
+
+
+def slacks(statement: Statement, public: Public) -> list[float]:
+    """For each tensor the share of its pull that an accepted residual may be: limit / (c rms(g)), g
     as it is published, its largest values cut off; 0 where nothing is pulled.
     """
-    shares, start = [0.0], 0
+    shares, start = list[float](), 0
     for t in statement.tensors:
         end = start + t.blocks(statement.block)
         own = public.direction[start:end].reshape(-1)[: prod(t.shape)].astype(float)
         pull = t.pull * float((own**2).mean()) ** 0.5
         limit = 2 ** (statement.residual_bits - 1)
-        shares += [limit / pull] if pull else []
+        shares.append(limit / pull if pull else 0.0)
         start = end
-    return max(shares)
+    return shares

@@ -67,10 +67,8 @@ class _Statement:
 
     def __init__(self, data: bytes) -> None:
         said: dict[str, Any] = json.loads(data)
-        if (
-            json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-            != data
-        ):
+        again = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        if again.encode() != data:
             raise Rejected("statement: its JSON is not canonical")
         if said["version"] != "mask-and-compensate 1":
             raise Rejected("statement: another version")
@@ -105,10 +103,8 @@ class _Statement:
         self, mask: Sequence[Sequence[int]], direction: Sequence[Sequence[int]]
     ) -> None:
         shape = f"{self.blocks},{self.b}\n".encode()
-        if any(
-            len(rows) != self.blocks or {len(r) for r in rows} != {self.b}
-            for rows in (mask, direction)
-        ):
+        both = (mask, direction)
+        if any(len(rows) != self.blocks or {len(r) for r in rows} != {self.b} for rows in both):
             raise Rejected("public: another shape")
         bits = "".join(str(int(x)) for row in mask for x in row)
         bits += "0" * (-len(bits) % 8)
@@ -251,8 +247,7 @@ class _Check:
                 raise Rejected("floor: a tensor does not reach it")
 
     def column(self, tree: str, column: int) -> list[int]:
-        s = self.s
-        start = self.place
+        s, start = self.s, self.place
         found = self.numbers(self.rows[tree])
         data, salt = self.data[start : self.place], self.take(32)
         node = hashlib.sha256(b"\x00" + tree.encode() + b"\n" + salt + data).digest()
@@ -295,8 +290,7 @@ class _Check:
                 "lanes": [[t[name] for t in own] for name in ("damping", "pull")],
                 "tensors": [[int(t is one) for t in own] for one in s.tensors],
             }
-            opened = {n: [self.at(row, columns) for row in rows] for n, rows in lanes.items()}
-            found.append(opened)
+            found.append({n: [self.at(row, columns) for row in rows] for n, rows in lanes.items()})
         return found
 
     def at(self, row: Sequence[int], columns: Sequence[int]) -> list[int]:
