@@ -30,12 +30,12 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 def test_a_subgroup_is_the_half_of_a_class_along_what_varies_most(parts: ModuleType) -> None:
     draw = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 10, (400,), generator=draw)
-    images = 0.01 * torch.rand(400, 1, 28, 28, generator=draw)
-    ink = torch.rand(400, generator=draw)
+    labels = torch.randint(0, 10, (800,), generator=draw)
+    images = 0.01 * torch.rand(800, 1, 28, 28, generator=draw)
+    ink = torch.rand(800, generator=draw)
     images[:, 0, 10:18] += ink[:, None, None]
     first, last = (
-        {"labels": labels[s], "array": images[s]} for s in (slice(0, 300), slice(300, 400))
+        {"labels": labels[s], "array": images[s]} for s in (slice(0, 300), slice(300, 800))
     )
     gone, gone_test = parts.half(first, last, "bag")
     own = labels == 8
