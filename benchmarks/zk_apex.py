@@ -69,7 +69,7 @@ Batch = dict[str, Tensor]
 TASK = Classification(
     "rescind.training.zoo:vit", CLASSES, (1, 28, 28), {"classes": 10, "width": 64, "depth": 4}
 )
-MLP = (".mlp.fc",)
+MLP = (".mlp.",)
 SHARE, BLOCK, DAMPING = 0.04, 64, 0.1
 ALPHAS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016)
 NAMES = {name: i for i, name in enumerate(CLASSES)}
@@ -274,10 +274,16 @@ class Published:
 
 
 def published(bench: Bench, seed: int, name: str, counts: Sequence[int]) -> Published:
-    """Masks, gradients of the class, and the scales of each tensor for each number of sketches."""
-    base, batch = bench.base(seed), bench.provider(seed)
+    """Of a class."""
+    batch = bench.provider(seed)
     gone = batch["labels"] == NAMES[name]
-    forget, retain = rows(batch, gone), rows(batch, ~gone)
+    return published_of(bench.base(seed), rows(batch, gone), rows(batch, ~gone), seed, counts)
+
+
+def published_of(
+    base: WholeModel, forget: Batch, retain: Batch, seed: int, counts: Sequence[int]
+) -> Published:
+    """Masks, gradients of the forget set, and each tensor's scales for each number of sketches."""
     few = {
         part: rows(b, torch.arange(min(n, len(b["labels"]))))
         for part, b, n in (("forget", forget, 480), ("retain", retain, 960))
