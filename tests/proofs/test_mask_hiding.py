@@ -20,17 +20,16 @@ from mask_simulator import Challenged, Unmasked, View, as_proof, challenged, see
 from mask_worlds import World, both_verify, proved, roots, world
 
 from rescind.core.errors import VerificationFailed
-from rescind.proofs.mask_proof import independent, prover, relation, verifier
+from rescind.proofs.mask_proof import independent, padded, prover, relation, verifier
 from rescind.proofs.mask_proof.field import Array
 from rescind.proofs.mask_proof.prover import Seeds
 from rescind.proofs.mask_proof.verifier import verify
-from rescind.proofs.mask_proof.witness import padded
 
 VIEWS = 64
 LEVEL = 1e-6
 Sample = list[tuple[str, Counts]]
 Cheat = Callable[[pytest.MonkeyPatch], None]
-plain_table, plain_padded, plain_masks = relation.helper_table, padded, prover._masks
+plain_table, plain_pads, plain_masks = relation.helper_table, padded.pads, prover._masks
 
 
 @cache
@@ -133,36 +132,33 @@ def test_both_verifiers_take_what_the_simulator_made(monkeypatch: pytest.MonkeyP
 
 
 def no_pads(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(*given: Any) -> Array:
-        found = plain_padded(*given)
-        found[:, given[1].lanes :] = 0
-        return found
-
-    monkeypatch.setattr(prover, "padded", wrong)
+    monkeypatch.setattr(
+        padded, "pads", lambda seed, tree, row, count: np.zeros(count, dtype=np.uint64)
+    )
 
 
 def one_pad_for_two_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seed and name of w for w' too."""
     held = dict[str, bytes]()
 
-    def wrong(values: Array, statement: Any, seed: bytes, tree: str, row: int) -> Array:
+    def wrong(seed: bytes, tree: str, row: int, count: int) -> Array:
         held[tree] = seed
         known = "weights" if tree == "post" else tree
-        return plain_padded(values, statement, held[known], known, row)
+        return plain_pads(held[known], known, row, count)
 
-    monkeypatch.setattr(prover, "padded", wrong)
+    monkeypatch.setattr(padded, "pads", wrong)
 
 
 def one_pad_twice_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the first row of w alone."""
 
-    def wrong(*given: Any) -> Array:
-        found = plain_padded(*given)
-        if given[3:] == ("weights", 0):
-            found[0, -1] = found[0, -2]
+    def wrong(seed: bytes, tree: str, row: int, count: int) -> Array:
+        found = plain_pads(seed, tree, row, count).copy()
+        if (tree, row) == ("weights", 0):
+            found[-1] = found[-2]
         return found
 
-    monkeypatch.setattr(prover, "padded", wrong)
+    monkeypatch.setattr(padded, "pads", wrong)
 
 
 def without(name: str) -> Cheat:

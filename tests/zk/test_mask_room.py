@@ -109,7 +109,7 @@ def test_a_row_is_told_just_where_a_change_without_pull_is_refused(g: int) -> No
     assert room.untold == (3 if abs(g) <= 8 else 2) and room.unpulled == (abs(g) <= 8)
     spare = np.zeros(1, dtype=np.int64)
     if room.unpulled:
-        assert stack_witness(said, public, secret, spare, 0).aux.size
+        assert stack_witness(said, public, secret, spare, 0).aux
     else:
         with pytest.raises(VerificationFailed, match="residual"):
             stack_witness(said, public, secret, spare, 0)

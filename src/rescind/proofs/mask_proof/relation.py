@@ -15,6 +15,7 @@ y = sum_i g_i D_i - slack, whose sum over a tensor is its floor.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -160,9 +161,14 @@ def helper_table(point: Array) -> Array:
     Raises:
         ZeroDivisionError: X is a byte, which no honest challenge ever is.
     """
-    first, *others = (int(x) for x in point)
+    return _inverses(tuple(int(x) for x in point))
+
+
+@lru_cache(maxsize=2)  # of one proof, for each stack again
+def _inverses(point: tuple[int, ...]) -> Array:
+    first, *others = point
     found = [ext_inverse(((first - t) % P, *others)) for t in range(BYTES)]
-    return np.array(found, dtype=np.uint64).T
+    return np.ascontiguousarray(np.array(found, dtype=np.uint64).T)
 
 
 def _from_bytes(rows: Array) -> Array:
