@@ -168,12 +168,15 @@ def test_what_cannot_be_done_again_is_refused_with_a_word(place: Path) -> None:
         (picking(place, "late.json", "late-commitment.json"), "closed"),
         (taking(place, "second.json"), "closed"),
         (picking(place, "pick.json"), "exists already"),
+        (taking(place, "taken.json"), "exists already"),
         (opening(place, "late.bin"), "proof was made"),
         ([*spotting(place), "--out", place / "c.json"], "--sign-with"),
     ]
     for command, word in says:
         result = rescind(*command)
         assert result.exit_code == 1 and word in result.stderr, result.output
+    other = swapped(taking(place, "second.json"), place / "opened.bin", place / "proof.bin")
+    assert "2 gradients have" in rescind(*other).stderr
     assert not any((place / n).exists() for n in ("second.json", "late.json", "late.bin", "c.json"))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,14 +20,15 @@ import torch
 from parties import client, made, part
 
 from rescind.backends import Backends
-from rescind.core.canonical import build, digest, plain
+from rescind.core.canonical import build, digest, dumps, plain
+from rescind.core.certificate import PAYLOAD_TYPE
 from rescind.core.errors import BadParameter, Refused, VerificationFailed
 from rescind.methods.zk_apex.fisher import matrices
 from rescind.proofs.mask_proof.challenges import Challenges
 from rescind.proofs.mask_proof.field import P
 from rescind.proofs.mask_proof.proof_file import read as read_proof
 from rescind.proofs.mask_proof.transform import code_words
-from rescind.proofs.signing import KeySigner, new_private_key
+from rescind.proofs.signing import KeySigner, from_envelope, new_private_key
 from rescind.workspace import new_workspace
 from rescind.zk import certificate, picking, receipts
 from rescind.zk.check import NOT_COVERED, Received, check
@@ -34,6 +37,7 @@ from rescind.zk.opened import MAGIC, Opened, check_rows, read, written
 from rescind.zk.picks import Pick, Taken, caught, drawn
 from rescind.zk.recompute import recompute
 from rescind.zk.showing import Shown, records_of, show
+from rescind.zk.signed import sealed
 from rescind.zk.spot import Spotted, check_spot, not_covered
 from rescind.zk.terms import Commitment
 
@@ -278,8 +282,10 @@ def test_numbers_are_drawn_evenly_and_follow_from_the_nonce() -> None:
     changed = plain(w.pick) | {"numbers": [a for a in range(8) if a not in w.pick.numbers][:2]}
     with pytest.raises(BadParameter, match="nonce"):
         build(Pick, changed)
+    nonces = (str(n) for n in range(1000))
+    other = next(n for n in nonces if drawn(n, w.pick.commitment, 8, 2) != w.pick.numbers)
     with pytest.raises(BadParameter, match="nonce"):
-        replace(w.pick, nonce="0" * 64)
+        replace(w.pick, nonce=other)
 
 
 def test_the_probability_is_what_all_draws_give() -> None:
@@ -388,8 +394,8 @@ def cheats() -> Iterator[tuple[str, dict[str, Any]]]:
     labels[3] = 1 - labels[3]
     yield "off", {"shown": [Shown({**first.batch, "labels": labels}, first.signs), second]}
     yield "picked", {"shown": [first]}
-    yield "sign", {"shown": [Shown(first.batch, first.signs * 2), second]}
-    yield "sign", {"shown": [Shown(first.batch, first.signs[1:]), second]}
+    yield "1 or -1 each", {"shown": [Shown(first.batch, first.signs * 2), second]}
+    yield "1 or -1 each", {"shown": [Shown(first.batch, first.signs[1:]), second]}
     yield "first root", {"seed": bytes(32)}
     model = copy.deepcopy(given["model"])
     weights = matrices(model)
@@ -406,11 +412,16 @@ def test_gradients_of_other_records_signs_or_weights_are_seen(number: int) -> No
         recompute(spotted, **{**given, **change})
 
 
-def test_a_gradient_that_is_everywhere_a_unit_off_is_another() -> None:
+def test_a_gradient_that_is_a_unit_off_everywhere_or_two_anywhere_is_another() -> None:
     spotted, given = asked()
     values = np.clip(spotted.opened.values.astype(int) + 1, -127, 127).astype(np.int8)
     moved = replace(spotted, opened=replace(spotted.opened, values=values))
     with pytest.raises(VerificationFailed, match="1 units off"):
+        recompute(moved, **given)
+    values = spotted.opened.values.copy()
+    values[0, 5, 5] += 2 if values[0, 5, 5] < 100 else -2
+    moved = replace(spotted, opened=replace(spotted.opened, values=values))
+    with pytest.raises(VerificationFailed, match=r"[123] units off"):
         recompute(moved, **given)
 
 
@@ -446,6 +457,19 @@ def test_a_certificate_says_what_was_opened_and_what_is_not_hidden() -> None:
     assert "from 60 records" in found.not_covered[0]
     assert "that the other gradients are of records at all" in found.not_covered[0]
     assert any("Recomputed by the signer from 60" in line for line in found.attested)
+    unsigned = resigned(data, lambda payload: None, signature="00" * 64)
+    _, found = outcome(unsigned)
+    assert found.attested == () and found.not_covered == NOT_COVERED
+
+
+def resigned(envelope: bytes, change: Any, signature: str | None = None) -> bytes:
+    """With a changed payload, by another key; or with a signature that does not hold."""
+    payload = json.loads(from_envelope(json.loads(envelope)).payload)
+    change(payload)
+    made = json.loads(sealed(PAYLOAD_TYPE, dumps(payload), KeySigner(new_private_key())))
+    if signature is not None:
+        made["signatures"][0]["sig"] = base64.b64encode(bytes.fromhex(signature)).decode()
+    return json.dumps(made).encode()
 
 
 def test_a_certificate_without_a_spot_check_says_what_it_said() -> None:
@@ -453,6 +477,8 @@ def test_a_certificate_without_a_spot_check_says_what_it_said() -> None:
     data = certificate.issue(w.got, check(w.got), signer)
     names, found = outcome(data)
     assert "spot" not in names and found.not_covered == NOT_COVERED == not_covered(None)
+    older = resigned(data, lambda payload: payload["predicate"].pop("spot"))
+    assert outcome(older)[0] == names
     with pytest.raises(BadParameter, match="without a spot check"):
         outcome(data, opened=w.data)
 
