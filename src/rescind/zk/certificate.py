@@ -28,7 +28,7 @@ from rescind.zk.picks import chances, check_taken
 from rescind.zk.provider import check_slack
 from rescind.zk.receipts import Receipt
 from rescind.zk.signed import sealed
-from rescind.zk.spot import SpotCheck, not_covered, shown, told
+from rescind.zk.spot import SpotCheck, not_covered, opened_line, shown
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder
 
@@ -225,7 +225,7 @@ def _spot(said: Carried, brought: Brought) -> str | None:
     if said.spot is None or brought.opened is None or brought.proof is None:
         return None
     shown(said.statement, said.spot.taken, brought.proof, brought.opened)
-    return told(said.spot.taken.pick)
+    return opened_line(said.spot.taken.pick)
 
 
 def _attested(said: Carried) -> Iterator[str]:

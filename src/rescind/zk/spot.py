@@ -58,7 +58,7 @@ def check_spot(got: Received, taken: Taken, data: bytes) -> Spotted:
     check_taken(taken, got.commitment, got.receipt, got.statement.sketches)
     verdict, spot = check(got), SpotCheck(taken=taken)
     opened = shown(got.statement, taken, got.proof, data)
-    done = (*verdict.checked, told(taken.pick))
+    done = (*verdict.checked, opened_line(taken.pick))
     verdict = replace(verdict, checked=done, not_covered=not_covered(spot))
     return Spotted(got, verdict, spot, opened)
 
@@ -81,7 +81,7 @@ def shown(statement: Statement, taken: Taken, proof: bytes, data: bytes) -> Open
     return opened
 
 
-def told(pick: Pick) -> str:
+def opened_line(pick: Pick) -> str:
     """What is shown."""
     return (
         f"the opened gradients {', '.join(map(str, pick.numbers))} of {pick.sketches} are those"
