@@ -49,6 +49,10 @@ def test_all_verbs_are_there() -> None:
                 "prove",
                 "certify",
                 "verify",
+                "pick",
+                "open",
+                "take",
+                "spot",
             )
         ),
     }

@@ -86,6 +86,9 @@ def verify(
         Path | None, typer.Option("--mask", metavar="FILE", help="Of a mask: the mask.npz.")
     ] = None,
     opening: Opening = None,
+    spot: Annotated[
+        Path | None, typer.Option("--spot", metavar="FILE", help="Of a mask: opened gradients.")
+    ] = None,
     ledger_head: Annotated[
         str | None,
         typer.Option(
@@ -116,9 +119,9 @@ def verify(
     key = public_key_in(bytes_of(pinned, "key")) if pinned else None
     if predicate_type(data) == MASK_PREDICATE_TYPE:
         _refuse(_OF_A_DELETION, {"--ledger-head": ledger_head, "--at": at})
-        found = _mask_verification(data, key, proof, mask, model, opening)
+        found = _mask_verification(data, key, proof, mask, model, opening, spot)
     else:
-        _refuse(_OF_A_MASK, {"--mask": mask})
+        _refuse(_OF_A_MASK, {"--mask": mask, "--spot": spot})
         if opening and not proof:
             raise BadParameter("A receipt is looked for in a proof.", do="Give --proof too.")
         found = check(
@@ -152,6 +155,7 @@ def _mask_verification(
     mask: Path | None,
     model: Path | None,
     opening: str | None,
+    spot: Path | None,
 ) -> Verification:
     from rescind.zk.certificate import Brought, verify
     from rescind.zk.files import seed_of
@@ -163,6 +167,7 @@ def _mask_verification(
         public=load_public(mask) if mask else None,
         model=load_tensors(model) if model else None,
         seed=seed_of(opening) if opening else None,
+        opened=bytes_of(spot, "file of opened gradients") if spot else None,
     )
     return verify(data, brought)
 

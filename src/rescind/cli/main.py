@@ -20,7 +20,7 @@ from rescind.cli import (
     request,
     seeds,
     training,
-    zk,
+    zk_spot,
 )
 from rescind.cli.failures import JSON, KNOWN, code_of, explained, tell
 
@@ -75,7 +75,7 @@ for _name, _noun in (
     ("request", request.app),
     ("certificate", certificate.app),
     ("seeds", seeds.app),
-    ("zk", zk.app),
+    ("zk", zk_spot.app),  # that of ``zk``, with the verbs of both
     ("list", model.listing),
     ("db", database.database),
     ("key", database.keys),

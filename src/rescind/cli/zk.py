@@ -85,7 +85,7 @@ def mask(
 
     wish = Wish(goal=goal, records=records, alpha=alpha, reached=reached, bits=bits)
     found = make_mask(folder, sign_with, out, wish)
-    emit(as_json, found, lambda: _lines(found))
+    emit(as_json, found, lambda: lines_of(found))
 
 
 @app.command()
@@ -102,7 +102,7 @@ def commit(
     from rescind.zk.files import commit_files
 
     found = commit_files(epoch, key, model, gradients, out, secret)
-    emit(as_json, found, lambda: _lines(found))
+    emit(as_json, found, lambda: lines_of(found))
 
 
 @app.command()
@@ -120,7 +120,7 @@ def enter(
     from rescind.zk.files import enter_files
 
     found = enter_files(workspace, epoch, key, sign_with, commitment, client, out)
-    emit(as_json, found, lambda: _lines(found))
+    emit(as_json, found, lambda: lines_of(found))
 
 
 @app.command()
@@ -131,7 +131,7 @@ def close(
     from rescind.zk.files import close_files
 
     found = close_files(workspace, epoch, key)
-    emit(as_json, found, lambda: _lines(found))
+    emit(as_json, found, lambda: lines_of(found))
 
 
 @app.command()
@@ -148,8 +148,8 @@ def compensate(
     """Carry out a published order: mask, compensate, pull."""
     from rescind.zk.files import compensate_files
 
-    found = compensate_files(_published(epoch, order, mask, key), model, gradients, out)
-    emit(as_json, found, lambda: _lines(found))
+    found = compensate_files(published(epoch, order, mask, key), model, gradients, out)
+    emit(as_json, found, lambda: lines_of(found))
 
 
 @app.command()
@@ -171,7 +171,7 @@ def prove(
 
     with Bars() as progress:
         found = prove_files(
-            _published(epoch, order, mask, key),
+            published(epoch, order, mask, key),
             model,
             gradients,
             secret,
@@ -179,7 +179,7 @@ def prove(
             proof,
             progress,
         )
-    emit(as_json, found, lambda: _lines(found))
+    emit(as_json, found, lambda: lines_of(found))
 
 
 Commitment = Annotated[
@@ -209,9 +209,9 @@ def certify(
     """
     from rescind.zk.files import certify_files
 
-    files = _published(epoch, order, mask, key)
+    files = published(epoch, order, mask, key)
     found = certify_files(files, commitment, receipt, statement, proof, sign_with, out)
-    emit(as_json, found, lambda: _lines(found))
+    emit(as_json, found, lambda: lines_of(found))
 
 
 @app.command()
@@ -239,7 +239,7 @@ def verify(
     from rescind.zk.files import verify_files
 
     found = verify_files(
-        _published(epoch, order, mask, key),
+        published(epoch, order, mask, key),
         commitment,
         receipt,
         statement,
@@ -248,20 +248,23 @@ def verify(
         model=model,
         opening=opening,
     )
-    emit(as_json, found, lambda: _verdict(found))
+    emit(as_json, found, lambda: verdict_lines(found))
 
 
-def _published(epoch: Path, order: Path, mask: Path, key: Path) -> Published:
+def published(epoch: Path, order: Path, mask: Path, key: Path) -> Published:
+    """A provider's files."""
     from rescind.zk.files import Published
 
     return Published(epoch, order, mask, key)
 
 
-def _lines(found: dict[str, object]) -> list[str]:
+def lines_of(found: dict[str, object]) -> list[str]:
+    """A line for each name."""
     return [f"{name.replace('_', ' '):<18}{value}" for name, value in found.items()]
 
 
-def _verdict(found: Verdict) -> Iterator[str]:
+def verdict_lines(found: Verdict) -> Iterator[str]:
+    """What was checked, how sure it is, and what is not covered."""
     from rescind.zk.room import told
 
     yield "Checked here"

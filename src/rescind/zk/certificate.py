@@ -23,11 +23,13 @@ from rescind.proofs.mask_proof.verifier import verify as verify_proof
 from rescind.proofs.reading import parse_json
 from rescind.proofs.signing import KeySigner, from_envelope, key_id
 from rescind.proofs.verifier import Check, Verification
-from rescind.zk.check import NOT_COVERED, Received, Verdict, belong_together, tied
+from rescind.zk.check import Received, Verdict, belong_together, tied
+from rescind.zk.picks import chances, check_taken
 from rescind.zk.provider import check_slack
 from rescind.zk.receipts import Receipt
 from rescind.zk.room import rooms, told
 from rescind.zk.signed import sealed
+from rescind.zk.spot import SpotCheck, not_covered, opened_line, shown
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder
 
@@ -52,21 +54,27 @@ class Carried:
     share: float
     issued_at: str
     key_id: str
+    spot: SpotCheck | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Brought:
-    """What a reader has beside the certificate; ``seed`` opens the third root of ``model``."""
+    """What a reader has beside the certificate; ``seed`` opens the third root of ``model``, and
+    ``opened`` are gradients that the client showed.
+    """
 
     key: bytes | None = None
     proof: bytes | None = None
     public: Public | None = None
     model: Tensors | None = None
     seed: bytes | None = None
+    opened: bytes | None = None
 
 
-def issue(got: Received, verdict: Verdict, signer: KeySigner) -> bytes:
-    """The envelope of a certificate of what was checked (``check.check``)."""
+def issue(
+    got: Received, verdict: Verdict, signer: KeySigner, spot: SpotCheck | None = None
+) -> bytes:
+    """The envelope of a certificate of what was checked (``check.check``, ``spot.check_spot``)."""
     said = Carried(
         epoch=got.epoch,
         order=got.order,
@@ -78,6 +86,7 @@ def issue(got: Received, verdict: Verdict, signer: KeySigner) -> bytes:
         share=verdict.share,
         issued_at=datetime.now(UTC).isoformat(timespec="seconds"),
         key_id=signer.key_id,
+        spot=spot,
     )
     subject = {"name": said.commitment.client, "digest": {"sha256": said.statement.post}}
     payload = dumps(
@@ -112,18 +121,22 @@ def verify(envelope: bytes, brought: Brought) -> Verification:
         return Verification(
             (*outer, Check("statement", "failed", readable(error.what))), (), (), None
         )
-    inner = [_made(name, check, said, brought) for name, check in CHECKS.items()]
+    if said.spot is None and brought.opened is not None:
+        raise BadParameter("The certificate is without a spot check.", do="Leave --spot out.")
+    checks = CHECKS if said.spot is None else CHECKS | {"spot": _spot}
+    inner = [_made(name, check, said, brought) for name, check in checks.items()]
     signed = all(each.outcome != "failed" for each in outer)
-    return Verification(
-        (*outer, *inner), tuple(_attested(said)) if signed else (), NOT_COVERED, None
-    )
+    attested = tuple(_attested(said)) if signed else ()
+    left = not_covered(said.spot if signed else None)
+    return Verification((*outer, *inner), attested, left, None)
 
 
 def _read(payload: bytes) -> Carried:
     try:
         header: Any = parse_json(payload)
         body = header["predicate"]
-        names = [f.name for f in fields(Carried)]
+        # certificates from before spot checks have none
+        names = [f.name for f in fields(Carried) if f.name in body or f.name != "spot"]
         said = build(Carried, {name: body[name] for name in names})
         post = said.statement.post
         subject = [{"name": said.commitment.client, "digest": {"sha256": post}}]
@@ -154,6 +167,8 @@ def _made(name: str, check: Rule, said: Carried, brought: Brought) -> Check:
 
 
 def _terms(said: Carried, brought: Brought) -> str:
+    if said.spot is not None:
+        check_taken(said.spot.taken, said.commitment, said.receipt, said.statement.sketches)
     return "; ".join(
         belong_together(said.epoch, said.order, said.commitment, said.receipt, said.statement)
     )
@@ -208,6 +223,14 @@ def _model(said: Carried, brought: Brought) -> str | None:
     return None if brought.model is None else tied(said.statement, brought.model, brought.seed)
 
 
+def _spot(said: Carried, brought: Brought) -> str | None:
+    """The proof itself is the check of that name."""
+    if said.spot is None or brought.opened is None or brought.proof is None:
+        return None
+    shown(said.statement, said.spot.taken, brought.proof, brought.opened)
+    return opened_line(said.spot.taken.pick)
+
+
 def _attested(said: Carried) -> Iterator[str]:
     order, receipt = said.order, said.receipt
     yield CLAIM
@@ -216,7 +239,24 @@ def _attested(said: Carried) -> Iterator[str]:
         f"Commitment: entered in the provider's ledger as entry {receipt.seq} at {receipt.at},"
         f" before the order was published."
     )
+    if said.spot is not None:
+        yield from _spotted(said.spot)
     yield readable(f"Issued at {said.issued_at} by {said.key_id}.")
+
+
+def _spotted(spot: SpotCheck) -> Iterator[str]:
+    pick, done = spot.taken.pick, spot.recomputed
+    yield readable(
+        f"Spot check: the provider drew {', '.join(map(str, pick.numbers))} of {pick.sketches}"
+        f" gradients as entry {pick.seq}, after the commitment; the client's were entered at"
+        f" {spot.taken.at} as entry {spot.taken.seq}, before the order was published."
+    )
+    yield from chances(pick)
+    if done is not None:
+        yield (
+            f"Recomputed by the signer from {done.records} different records: at most {done.units}"
+            f" units of 8 bits off, in {done.share:.2%} of the numbers."
+        )
 
 
 CHECKS: dict[str, Rule] = {
@@ -233,4 +273,5 @@ MISSING = {
     "numbers": "they need the mask: --mask",
     "proof": "it needs proof and mask: --proof, --mask",
     "model": "no file of new weights was given: --model with --opening",
+    "spot": "it needs the opened gradients and the proof: --spot, --proof",
 }

@@ -24,7 +24,10 @@ from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """What opens a client's commitments: secret, and good for one proof."""
+    """What opens a client's commitments: secret, and good for one proof.
+
+    ``picked`` is the digest of the one pick that was answered.
+    """
 
     epoch: str
     client: str
@@ -32,6 +35,7 @@ class Opening:
     gradients: str
     post: str
     used: bool = False
+    picked: str = ""
 
     @property
     def seeds(self) -> Seeds:

@@ -44,14 +44,14 @@ class Published:
             VerificationFailed: one is not signed by it.
             BadData, BadParameter: one is missing or something else.
         """
-        key = load_key(_bytes(self.key))
-        order = signed.opened(MaskOrder, _bytes(self.order), key)
+        key = load_key(read_bytes(self.key))
+        order = signed.opened(MaskOrder, read_bytes(self.order), key)
         return read_epoch(self.epoch, self.key), order, load_public(self.mask)
 
 
 def read_epoch(epoch: Path, key: Path) -> Epoch:
     """A signed epoch. Raises as ``Published.read``."""
-    return signed.opened(Epoch, _bytes(epoch), load_key(_bytes(key)))
+    return signed.opened(Epoch, read_bytes(epoch), load_key(read_bytes(key)))
 
 
 def new_key(private: Path, public: Path) -> str:
@@ -74,8 +74,8 @@ def make_mask(inputs: Path, private: Path, folder: Path, wish: Wish) -> dict[str
     )
     made = make(weights, gradients, mask, direction, wish)
     folder.mkdir(parents=True, exist_ok=True)
-    _new(folder / "epoch.json", signed.sign(made.epoch, signer))
-    _new(folder / "order.json", signed.sign(made.order, signer), secret=True)
+    new_file(folder / "epoch.json", signed.sign(made.epoch, signer))
+    new_file(folder / "order.json", signed.sign(made.order, signer), secret=True)
     save_public(folder / "mask.npz", made.public)
     statement = made.epoch.statement(made.order, (), Roots(weights="", gradients=""))
     return {
@@ -95,8 +95,8 @@ def commit_files(
     committed, opening = commit(
         read_epoch(epoch, key), load_tensors(model), load_tensors(gradients)
     )
-    _new(secret, dumps(plain(opening)), secret=True)
-    _new(out, dumps(plain(committed)))
+    new_file(secret, dumps(plain(opening)), secret=True)
+    new_file(out, dumps(plain(committed)))
     return {"commitment": str(out), "secret": str(secret), "client": committed.client}
 
 
@@ -137,12 +137,12 @@ def prove_files(
         BadData, BadParameter, VerificationFailed: as ``client.prove_once``.
     """
     epoch, order, public = published.read()
-    opening = _read(Opening, secret)
+    opening = read_record(Opening, secret)
     tensors = load_tensors(model), load_tensors(gradients)
     said, data, used = prove_once(epoch, order, public, *tensors, opening, progress)
-    _replace(secret, dumps(plain(used)))
-    _new(statement, said.canonical())
-    _new(proof, data)
+    replace_file(secret, dumps(plain(used)))
+    new_file(statement, said.canonical())
+    new_file(proof, data)
     return {"statement": str(statement), "proof": str(proof), "bytes": len(data)}
 
 
@@ -155,21 +155,22 @@ def enter_files(
         Refused: as ``receipts.enter``.
         BadData, BadParameter: a file is missing or something else, or there is no workspace.
     """
-    signer, committed = signed.read_private(private), _read(Commitment, commitment)
+    signer, committed = signed.read_private(private), read_record(Commitment, commitment)
     terms = read_epoch(epoch, key)
     if out.exists():
         raise BadParameter(f"{out} exists already.", do="Name a new file.")
-    receipt = receipts.enter(_backends(folder), terms, committed, name)
-    _new(out, signed.sign(receipt, signer))
+    receipt = receipts.enter(backends(folder), terms, committed, name)
+    new_file(out, signed.sign(receipt, signer))
     return {"receipt": str(out), "entry": receipt.seq}
 
 
 def close_files(folder: Path, epoch: Path, key: Path) -> dict[str, Any]:
     """Close an epoch in the ledger of the provider's workspace. Raises as ``receipts.close``."""
-    return {"clients": receipts.close(_backends(folder), read_epoch(epoch, key))}
+    return {"clients": receipts.close(backends(folder), read_epoch(epoch, key))}
 
 
-def _backends(folder: Path) -> Backends:
+def backends(folder: Path) -> Backends:
+    """Those of the provider's workspace."""
     from rescind.workspace import open_workspace
 
     return open_workspace(folder, create=False).backends
@@ -192,7 +193,7 @@ def verify_files(
         VerificationFailed: it names the first check that failed.
         BadData, BadParameter: files that are missing or do not belong together.
     """
-    got = _received(published, commitment, receipt, statement, proof)
+    got = received(published, commitment, receipt, statement, proof)
     weights: Tensors | None = None if model is None else load_tensors(model)
     seed = None if opening is None else seed_of(opening)
     if (weights is None) != (seed is None):
@@ -214,25 +215,26 @@ def certify_files(
     out: Path,
 ) -> dict[str, Any]:
     """Write the certificate of a proof that holds. Raises as ``verify_files``."""
-    got = _received(published, commitment, receipt, statement, proof)
+    got = received(published, commitment, receipt, statement, proof)
     verdict = check(got)
-    _new(out, certificate.issue(got, verdict, signed.read_private(private)))
+    new_file(out, certificate.issue(got, verdict, signed.read_private(private)))
     return {"certificate": str(out), "bits": verdict.bits, "exceptions": verdict.exceptions}
 
 
-def _received(
+def received(
     published: Published, commitment: Path, receipt: Path, statement: Path, proof: Path
 ) -> Received:
+    """All that a verifier has. Raises as ``verify_files``."""
     epoch, order, public = published.read()
-    entered = signed.opened(Receipt, _bytes(receipt), load_key(_bytes(published.key)))
+    entered = signed.opened(Receipt, read_bytes(receipt), load_key(read_bytes(published.key)))
     return Received(
         epoch,
         order,
-        _read(Commitment, commitment),
+        read_record(Commitment, commitment),
         entered,
-        _read(Statement, statement),
+        read_record(Statement, statement),
         public,
-        _bytes(proof),
+        read_bytes(proof),
     )
 
 
@@ -250,9 +252,15 @@ def seed_of(text: str) -> bytes:
         ) from error
 
 
-def _read(kind: type[T], path: Path) -> T:
+def read_record(kind: type[T], path: Path) -> T:
+    """What a file holds, unsigned.
+
+    Raises:
+        BadData: something else.
+        BadParameter: there is no file.
+    """
     try:
-        return build(kind, parse_json(_bytes(path)))
+        return build(kind, parse_json(read_bytes(path)))
     except (ValueError, TypeError, KeyError) as error:
         raise BadData(
             f"{path} is no {kind.__name__.lower()}: {str(error)[:80]}.",
@@ -261,13 +269,23 @@ def _read(kind: type[T], path: Path) -> T:
         ) from error
 
 
-def _bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """Of a file.
+
+    Raises:
+        BadParameter: there is none.
+    """
     if not path.is_file():
         raise BadParameter(f"There is no file {path}.", do="Check the path.")
     return path.read_bytes()
 
 
-def _new(path: Path, data: bytes, *, secret: bool = False) -> None:
+def new_file(path: Path, data: bytes, *, secret: bool = False) -> None:
+    """Write a file, for the owner alone if it is secret.
+
+    Raises:
+        BadParameter: it exists.
+    """
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
     except FileExistsError as error:
@@ -278,9 +296,9 @@ def _new(path: Path, data: bytes, *, secret: bool = False) -> None:
         os.fsync(handle.fileno())
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """For good, and whole at any moment."""
     beside = path.with_name(f"{path.name}.new")
     beside.unlink(missing_ok=True)
-    _new(beside, data, secret=True)
+    new_file(beside, data, secret=True)
     beside.replace(path)

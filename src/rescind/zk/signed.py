@@ -22,14 +22,17 @@ from rescind.proofs.signing import (
     public_pem,
     to_envelope,
 )
+from rescind.zk.picks import Pick, Taken
 from rescind.zk.receipts import Receipt
 from rescind.zk.terms import Epoch, MaskOrder
 
-T = TypeVar("T", Epoch, MaskOrder, Receipt)
+T = TypeVar("T", Epoch, MaskOrder, Receipt, Pick, Taken)
 KINDS: dict[type, str] = {
     Epoch: "mask-epoch",
     MaskOrder: "mask-order",
     Receipt: "mask-receipt",
+    Pick: "mask-pick",
+    Taken: "mask-opened",
 }
 
 
@@ -67,8 +70,8 @@ def read_private(path: Path) -> KeySigner:
         ) from error
 
 
-def sign(value: Epoch | MaskOrder | Receipt, signer: KeySigner) -> bytes:
-    """The envelope of an epoch or an order."""
+def sign(value: Epoch | MaskOrder | Receipt | Pick | Taken, signer: KeySigner) -> bytes:
+    """The envelope of one of the kinds."""
     return sealed(_type(type(value)), dumps(plain(value)), signer)
 
 

@@ -49,6 +49,21 @@ def sketches(
 
     from rescind.training.descent import rows, take
 
+    parts = drawn(rows(batch), count=count, samples=samples, seed=seed)
+    found = [signed_sum(model, take(batch, index), signs, weights) for index, signs in parts]
+    return [torch.stack(each) for each in zip(*found, strict=True)]
+
+
+def drawn(
+    records: int, *, count: int = SKETCHES, samples: int = SAMPLES, seed: int = 0
+) -> list[tuple[Tensor, Tensor]]:
+    """Which records each sketch sums, and their signs. No record is in two of them.
+
+    Raises:
+        BadParameter, InsufficientEvidence: as ``sketches``.
+    """
+    import torch
+
     if not 1 <= count <= samples:
         raise BadParameter(
             f"{count} sketches of {samples} samples are asked for.",
@@ -56,24 +71,27 @@ def sketches(
             "Use 32 of 480.",
         )
     used = samples + -samples % count  # as many in each sketch
-    if rows(batch) < used:
+    if records < used:
         raise InsufficientEvidence(
-            f"There are {rows(batch)} records, and {used} are to be sketched.",
+            f"There are {records} records, and {used} are to be sketched.",
             "A Fisher information of fewer records repairs what these need and nothing else.",
             "Use more records, or fewer samples.",
         )
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(rows(batch), generator=generator)[:used]
+    order = torch.randperm(records, generator=generator)[:used]
     signs = torch.randint(0, 2, (len(order),), generator=generator) * 2.0 - 1.0
-    parts = zip(order.reshape(count, -1), signs.reshape(count, -1), strict=True)
-    found = [_signed_sum(model, take(batch, index), sign, weights) for index, sign in parts]
-    return [torch.stack(each) for each in zip(*found, strict=True)]
+    return list(zip(order.reshape(count, -1), signs.reshape(count, -1), strict=True))
 
 
-def _signed_sum(
+def signed_sum(
     model: Editable, batch: Mapping[str, Tensor], signs: Tensor, weights: Sequence[nn.Parameter]
 ) -> list[Tensor]:
-    """(sum of signs times the gradient of each row's loss) / sqrt(rows)."""
+    """One sketch of each weight: the sum of signs times the gradient of each row's loss, divided by
+    the root of the number of rows.
+
+    Raises:
+        Diverged: it was no finite number.
+    """
     import torch
 
     losses = model.task.loss(model.outputs(dict(batch)), dict(batch))
