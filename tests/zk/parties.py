@@ -21,6 +21,7 @@ from rescind.training.modules import Classification
 from rescind.training.whole import WholeModel
 from rescind.workspace import Workspace, new_workspace
 from rescind.zk import receipts
+from rescind.zk.entries import Receipt
 from rescind.zk.provider import Made, Wish, make
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment
@@ -116,7 +117,7 @@ def workspace() -> Workspace:
 
 
 @cache
-def receipt_of(commitment: Commitment) -> receipts.Receipt:
+def receipt_of(commitment: Commitment) -> Receipt:
     """Each commitment is another client's of the epoch of ``made()``."""
     name = digest(plain(commitment))
     return receipts.enter(workspace().backends, made().epoch, commitment, name)

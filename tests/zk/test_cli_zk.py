@@ -22,7 +22,7 @@ from rescind.core.certificate import PAYLOAD_TYPE, Certificate
 from rescind.proofs.signing import authenticated, from_envelope, load_public, to_envelope
 from rescind.workspace import new_workspace, open_workspace
 from rescind.zk import signed
-from rescind.zk.receipts import Receipt
+from rescind.zk.entries import Receipt
 
 
 def rescind(*args: str | Path) -> Result:

@@ -18,7 +18,8 @@ from rescind.proofs.consistency import verify_consistency
 from rescind.proofs.reading import parse_json
 from rescind.workspace import new_workspace
 from rescind.zk.client import commit
-from rescind.zk.receipts import Receipt, enter, included
+from rescind.zk.entries import Receipt, included
+from rescind.zk.receipts import enter
 
 OTHER = "ab" * 32
 

@@ -24,8 +24,8 @@ from rescind.proofs.reading import parse_json
 from rescind.proofs.signing import KeySigner, from_envelope, key_id
 from rescind.proofs.verifier import Check, Verification
 from rescind.zk.check import NOT_COVERED, Received, Verdict, belong_together, tied
+from rescind.zk.entries import Receipt
 from rescind.zk.provider import check_slack
-from rescind.zk.receipts import Receipt
 from rescind.zk.signed import sealed
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder

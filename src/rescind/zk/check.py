@@ -10,8 +10,8 @@ from rescind.proofs.mask_proof import independent, soundness
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.verifier import verify
 from rescind.zk.client import post_root
+from rescind.zk.entries import Receipt, included
 from rescind.zk.provider import check_slack
-from rescind.zk.receipts import Receipt, included
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
 

@@ -22,7 +22,7 @@ from rescind.proofs.signing import (
     public_pem,
     to_envelope,
 )
-from rescind.zk.receipts import Receipt
+from rescind.zk.entries import Receipt
 from rescind.zk.terms import Epoch, MaskOrder
 
 T = TypeVar("T", Epoch, MaskOrder, Receipt)
