@@ -24,13 +24,13 @@ import numpy as np
 from torch import Tensor
 
 import zk_apex as scenario
-from rescind.core.canonical import digest, plain
 from rescind.methods.zk_apex.fisher import matrices, sketches
 from rescind.training.determinism import settle
+from rescind.workspace import new_workspace
 from rescind.zk.check import Received, check
 from rescind.zk.client import commit, compensate, prove_once
 from rescind.zk.provider import Wish, make
-from rescind.zk.receipts import Receipt
+from rescind.zk.receipts import enter
 from rescind.zk.tensors import Tensors, whole
 
 RESULT = Path(__file__).parent / "results" / "masked_clients.json"
@@ -79,14 +79,9 @@ def cell(bench: scenario.Bench, seed: int, name: str) -> dict[str, Any]:
         made.epoch, made.order, made.public, weights, gradients, opening, lambda *told: None
     )
     proving = time.process_time() - started
-    receipt = Receipt(
-        epoch=committed.epoch,
-        client="",
-        commitment=digest(plain(committed)),
-        seq=0,
-        entry="",
-        at="",
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = new_workspace(Path(folder) / "provider").backends
+        receipt = enter(ledger, made.epoch, committed, f"{seed} {name}")
     got = Received(made.epoch, made.order, committed, receipt, statement, made.public, proof)
     started = time.process_time()
     verdict = check(got, model=new, post_seed=opening.seeds.post)

@@ -190,7 +190,7 @@ def as_proof(
     """Statement and proof file of a simulated view: leaves that are not opened are even bytes."""
     parts, trees = split(statement, view.numbers), dict[str, ColumnTree]()
     for tree in TREES:
-        salts = tuple(draw.bytes(32) for _ in range(statement.columns))
+        salts = [draw.bytes(32) for _ in range(statement.columns)]
         leaves = [draw.bytes(32) for _ in range(statement.columns)]
         for c, numbers in zip(given.columns, parts[tree], strict=True):
             data = b"\x00" + tree.encode() + b"\n" + salts[c] + numbers.astype("<u8").tobytes()
@@ -199,10 +199,10 @@ def as_proof(
         while len(levels[-1]) > 1:
             pairs = zip(levels[-1][::2], levels[-1][1::2], strict=True)
             levels.append(tuple(hashlib.sha256(b"\x01" + a + b).digest() for a, b in pairs))
-        trees[tree] = ColumnTree(tuple(levels), salts)
+        trees[tree] = ColumnTree(tuple(b"".join(level) for level in levels), b"".join(salts))
     columns = {
         tree: [
-            Opened(parts[tree][i], trees[tree].salts[c], tuple(trees[tree].path(c)))
+            Opened(parts[tree][i], trees[tree].salt(c), tuple(trees[tree].path(c)))
             for i, c in enumerate(given.columns)
         ]
         for tree in TREES

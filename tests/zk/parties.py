@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from rescind.core.canonical import digest, plain
 from rescind.core.partition import Partition
 from rescind.core.run import Recipe
 from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
 from rescind.methods.zk_apex.method import ZkApex
 from rescind.training.modules import Classification
 from rescind.training.whole import WholeModel
+from rescind.workspace import Workspace, new_workspace
+from rescind.zk import receipts
+from rescind.zk.entries import Receipt
 from rescind.zk.provider import Made, Wish, make
 from rescind.zk.tensors import Tensors
+from rescind.zk.terms import Commitment
 
 CLASSES = ("a", "b", "c")
 TASK = Classification(
@@ -101,6 +108,19 @@ def made(**wish: Any) -> Made:
     given |= {"bits": 40.0, **wish}
     own, (mask, direction) = provider(), forgetting()
     return make(own.weights, own.gradients, mask, direction, Wish(**given))
+
+
+@cache
+def workspace() -> Workspace:
+    """The provider's, with some entries of other kinds."""
+    return new_workspace(Path(tempfile.mkdtemp()) / "provider")
+
+
+@cache
+def receipt_of(commitment: Commitment) -> Receipt:
+    """Each commitment is another client's of the epoch of ``made()``."""
+    name = digest(plain(commitment))
+    return receipts.enter(workspace().backends, made().epoch, commitment, name)
 
 
 def accuracy(model: WholeModel, weights: Tensors | None, label: int) -> float:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from typer.testing import CliRunner, Result
 from rescind.cli.main import app
 from rescind.core.canonical import dumps
 from rescind.core.certificate import PAYLOAD_TYPE, Certificate
-from rescind.proofs.signing import authenticated, from_envelope, to_envelope
+from rescind.proofs.signing import authenticated, from_envelope, load_public, to_envelope
 from rescind.workspace import new_workspace, open_workspace
 from rescind.zk import signed
+from rescind.zk.entries import Receipt
 
 
 def rescind(*args: str | Path) -> Result:
@@ -209,6 +211,14 @@ LIES: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         "terms",
         lambda c: c["predicate"]["receipt"].update(commitment="0"),
     ),
+    "receipt of another entry": (
+        "terms",
+        lambda c: c["predicate"]["receipt"].update(previous="0" * 64),
+    ),
+    "receipt under another root": (
+        "terms",
+        lambda c: c["predicate"]["receipt"].update(root="0" * 64),
+    ),
     "another root": ("statement", lambda c: c["predicate"]["statement"].update(post="0" * 64)),
     "one exception fewer": ("terms", lambda c: c["predicate"]["statement"]["exceptions"].pop()),
     "another proof": ("proof", lambda c: c["predicate"].update(proof="0" * 64)),
@@ -272,6 +282,28 @@ def test_a_second_proof_is_refused_and_the_opening_says_so(place: Path) -> None:
     )  # fmt: skip
     assert again.exit_code != 0 and "already" in again.stderr
     assert not (place / "p2.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"root": "", "path": (), "previous": ""}, "no path to a root"),
+        ({"previous": "0" * 64}, "is not what it says of it"),
+        ({"path": ("0" * 64,)}, "path"),
+    ],
+)
+def test_a_proof_needs_the_place_of_its_commitment_in_the_ledger(
+    place: Path, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    """Signed by the provider, and not what its ledger holds; also as it was signed before."""
+    key = load_public((place / "provider.pem").read_bytes())
+    receipt = signed.opened(Receipt, (place / "receipt.json").read_bytes(), key)
+    path = tmp_path / "receipt.json"
+    path.write_bytes(
+        signed.sign(replace(receipt, **change), signed.read_private(place / "provider.key"))
+    )
+    result = rescind(*(path if a == place / "receipt.json" else a for a in checked(place)))
+    assert result.exit_code == 3 and said in result.stderr
 
 
 FILES = ["proof.bin", "statement.json", "commitment.json", "receipt.json"]

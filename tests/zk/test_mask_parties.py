@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from parties import accuracy, client, forgetting, made, provider
+from parties import accuracy, client, forgetting, made, provider, receipt_of
 
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
@@ -30,7 +30,6 @@ from rescind.zk.client import (
 )
 from rescind.zk.exceptions import declared
 from rescind.zk.provider import Wish, check_slack, make
-from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import blocks_of, floats, save_public, whole, whole_gradients
 from rescind.zk.tensors import load_public as load_mask
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, slack
@@ -38,11 +37,6 @@ from rescind.zk.terms import Commitment, Epoch, MaskOrder, slack
 
 def quiet(what: str, done: int, total: int) -> None:
     """Nothing is told."""
-
-
-def receipt_of(commitment: Commitment) -> Receipt:
-    said = digest(plain(commitment))
-    return Receipt(epoch=commitment.epoch, client="c", commitment=said, seq=3, entry="e", at="")
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parties import client, made, part
+from parties import client, made, part, receipt_of
 
 from rescind.backends import Backends
 from rescind.core.canonical import build, digest, dumps, plain
@@ -245,7 +245,7 @@ def test_a_proof_of_another_commitment_is_another_one() -> None:
     statement, proof, _ = prove_once(
         terms.epoch, terms.order, terms.public, own.weights, own.gradients, opening, quiet
     )
-    receipt = replace(w.got.receipt, commitment=digest(plain(committed)))
+    receipt = receipt_of(committed)
     got = replace(w.got, commitment=committed, receipt=receipt, statement=statement, proof=proof)
     check(got)
     with pytest.raises(VerificationFailed, match="another commitment"):

@@ -24,9 +24,9 @@ from rescind.proofs.reading import parse_json
 from rescind.proofs.signing import KeySigner, from_envelope, key_id
 from rescind.proofs.verifier import Check, Verification
 from rescind.zk.check import Received, Verdict, belong_together, tied
+from rescind.zk.entries import Receipt
 from rescind.zk.picks import chances, check_taken
 from rescind.zk.provider import check_slack
-from rescind.zk.receipts import Receipt
 from rescind.zk.room import rooms, told
 from rescind.zk.signed import sealed
 from rescind.zk.spot import SpotCheck, not_covered, opened_line, shown

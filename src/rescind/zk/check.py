@@ -10,8 +10,8 @@ from rescind.proofs.mask_proof import independent, soundness
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.verifier import verify
 from rescind.zk.client import post_root
+from rescind.zk.entries import Receipt, included
 from rescind.zk.provider import check_slack
-from rescind.zk.receipts import Receipt
 from rescind.zk.room import Room, rooms
 from rescind.zk.tensors import Tensors
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
@@ -117,14 +117,15 @@ def belong_together(
     )
     if commitment.epoch != digest(plain(epoch)):
         raise _refused("commitment", "The commitment was made for another epoch.")
-    if receipt.commitment != digest(plain(commitment)):
+    if (receipt.epoch, receipt.commitment) != (commitment.epoch, digest(plain(commitment))):
         raise _refused("receipt", "The provider's ledger holds another commitment.")
+    entered = included(receipt)
     if len(statement.exceptions) != order.exceptions:
         raise _refused("exceptions", "They are not as many as the order says.")
     if epoch.statement(order, statement.exceptions, roots) != statement:
         raise _refused("statement", "It is not what epoch, order and commitment give.")
     return (
-        f"the commitment stands in the provider's ledger as entry {receipt.seq}",
+        entered,
         "the order is the one that was sealed before the epoch, and the statement is its",
     )
 

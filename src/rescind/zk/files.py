@@ -16,8 +16,8 @@ from rescind.proofs.signing import load_public as load_key
 from rescind.zk import certificate, receipts, signed
 from rescind.zk.check import Received, Verdict, check
 from rescind.zk.client import Opening, commit, compensate, prove_once
+from rescind.zk.entries import Receipt
 from rescind.zk.provider import Wish, check_slack, make
-from rescind.zk.receipts import Receipt
 from rescind.zk.tensors import Tensors, load_public, load_tensors, save_public
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import Refused
 from rescind.core.protocols import Entry, Write
-from rescind.zk import receipts
+from rescind.zk.entries import TABLE
 from rescind.zk.picks import Pick, Taken, drawn
 from rescind.zk.terms import Commitment, Epoch
 
@@ -35,7 +35,7 @@ def pick(b: Backends, epoch: Epoch, commitment: Commitment, count: int) -> Pick:
     )
     with b.ledger.claim(f"mask-{which[:16]}"):
         _check_open(b, which)
-        entered = b.ledger.items(receipts.TABLE)
+        entered = b.ledger.items(TABLE)
         if not any(key.startswith(f"{which}/") and v == said for key, v in entered.items()):
             raise Refused(
                 "The commitment is not in the ledger.",
@@ -73,7 +73,7 @@ def take(b: Backends, found: Pick, data: bytes) -> Taken:
 
 
 def _check_open(b: Backends, which: str) -> None:
-    if b.ledger.get(receipts.TABLE, which) is not None:
+    if b.ledger.get(TABLE, which) is not None:
         raise Refused(
             "The epoch is closed: its order may be known.",
             "Gradients that are shown after it can be made to fit the proof.",

@@ -12,7 +12,7 @@ from math import comb
 
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadParameter, VerificationFailed
-from rescind.zk.receipts import Receipt
+from rescind.zk.entries import Receipt
 from rescind.zk.terms import Commitment
 
 SHARE = 4  # at most one in so many gradients is shown

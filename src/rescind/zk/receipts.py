@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rescind.core.canonical import digest, keyed, plain
 from rescind.core.errors import Refused
 from rescind.core.protocols import Entry, Write
+from rescind.proofs import merkle
+from rescind.zk.entries import TABLE, entry_of
+from rescind.zk.entries import Receipt as Receipt
 from rescind.zk.terms import Commitment, Epoch
 
 if TYPE_CHECKING:
     from rescind.backends import Backends
 
-ENTERED, CLOSED = "mask.committed", "mask.closed"
-TABLE = "mask_commitments"  # by epoch and client
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """That a commitment stands in the ledger, at ``seq``, in the entry with this digest.
-
-    ``client`` is a keyed hash of the name that the provider knows it by.
-    """
-
-    epoch: str
-    client: str
-    commitment: str
-    seq: int
-    entry: str
-    at: str
+CLOSED = "mask.closed"
 
 
 def enter(b: Backends, epoch: Epoch, commitment: Commitment, name: str) -> Receipt:
@@ -45,6 +31,8 @@ def enter(b: Backends, epoch: Epoch, commitment: Commitment, name: str) -> Recei
         Refused: the commitment is for another epoch, the epoch is closed, or the client has
             committed already.
     """
+    from rescind.committed import digests  # what is checked offline needs no database
+
     which, client = digest(plain(epoch)), keyed(b.keys.get("workspace"), "mask client", name)
     if commitment.epoch != which:
         raise Refused("The commitment is for another epoch.", do="Ask the client for one of this.")
@@ -62,9 +50,8 @@ def enter(b: Backends, epoch: Epoch, commitment: Commitment, name: str) -> Recei
                 "The first one counts.",
             )
         said = digest(plain(commitment))
-        facts = {"epoch": which, "client": client, "commitment": said}
-        write = Write(TABLE, f"{which}/{client}", said)
-        made = b.ledger.append(Entry(ENTERED, None, facts, (write,)))
+        made = b.ledger.append(entry_of(which, client, said))
+    leaves = digests(b, made.seq)
     return Receipt(
         epoch=which,
         client=client,
@@ -72,6 +59,9 @@ def enter(b: Backends, epoch: Epoch, commitment: Commitment, name: str) -> Recei
         seq=made.seq,
         entry=made.digest,
         at=made.at,
+        previous=made.previous,
+        root=merkle.root(leaves),
+        path=merkle.inclusion(leaves, made.seq - 1),
     )
 
 

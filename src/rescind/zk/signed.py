@@ -22,8 +22,8 @@ from rescind.proofs.signing import (
     public_pem,
     to_envelope,
 )
+from rescind.zk.entries import Receipt
 from rescind.zk.picks import Pick, Taken
-from rescind.zk.receipts import Receipt
 from rescind.zk.terms import Epoch, MaskOrder
 
 T = TypeVar("T", Epoch, MaskOrder, Receipt, Pick, Taken)
