@@ -1,9 +1,9 @@
 """What a proof of a mask costs: processor seconds, bytes and memory, for models of several sizes.
 
-    python benchmarks/mask_proof.py [--sizes 131072 1048576 5701632]
+    python benchmarks/mask_proof.py [--cases 131072:4096 5701632:32768]
 
 Weights, gradients and the mask are drawn, 4 % masked, blocks of 64, 32 gradients; compensations are
-solved and true. Each size runs in a process of its own, whose peak memory is told; the first proof
+solved and true. A case is a number of weights and a row size. Each runs in a process of its own, whose peak memory is told; the first proof
 of a small statement compiles the loops and is not counted. It writes
 benchmarks/results/mask_proof.json. One thread.
 """
@@ -39,7 +39,7 @@ from rescind.proofs.mask_proof.witness import Secret
 
 RESULT = Path(__file__).parent / "results" / "mask_proof.json"
 BLOCK, SKETCHES, SHARE = 64, 32, 0.04
-SIZES = (131_072, 1_048_576, 5_701_632)
+CASES = ("131072:4096", "1048576:8192", "5701632:32768", "5701632:65536", "28311552:32768")
 AT_ONCE = 512  # blocks that are solved together
 T = TypeVar("T")
 
@@ -148,31 +148,35 @@ def run(weights: int, size: int, opened: int) -> dict[str, Any]:
     }
 
 
+def wide() -> str:
+    """Whether instructions of eight numbers are there, which transforms gain most by."""
+    known = Path("/proc/cpuinfo")
+    found = known.exists() and "avx512f" in known.read_text()
+    return "with AVX-512" if found else "no AVX-512 known"
+
+
 def main() -> None:
     """Run each size by itself, store."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--opened", type=int, default=250)
-    parser.add_argument("--one", type=int, help="only this size, to standard output")
-    parser.add_argument("--row-size", type=int, default=8192)
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="WEIGHTS:ROW_SIZE")
+    parser.add_argument("--opened", type=int, default=244)
+    parser.add_argument("--one", help="only this case, to standard output")
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args()
     if chosen.one:
-        print(json.dumps(one(chosen.one, chosen.row_size, chosen.opened)))
+        weights, size = map(int, chosen.one.split(":"))
+        print(json.dumps(one(weights, size, chosen.opened)))
         return
     rows = []
-    for weights in chosen.sizes:
-        size = 4096 if weights // BLOCK <= 4096 - chosen.opened else chosen.row_size
-        command = [sys.executable, __file__, "--one", str(weights), "--row-size", str(size)]
-        done = subprocess.run(
-            [*command, "--opened", str(chosen.opened)], check=True, capture_output=True, text=True
-        )
+    for case in chosen.cases:
+        command = [sys.executable, __file__, "--one", case, "--opened", str(chosen.opened)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
         rows.append(json.loads(done.stdout))
         print(rows[-1], flush=True)
     found = {
         "what": "Cost of committing, proving and verifying a mask, true of drawn weights.",
         "command": "python benchmarks/mask_proof.py",
-        "system": f"{platform.system()} {platform.machine()}, 1 thread, no AVX-512",
+        "system": f"{platform.system()} {platform.machine()}, 1 thread, {wide()}",
         "block": BLOCK,
         "sketches": SKETCHES,
         "masked": SHARE,
