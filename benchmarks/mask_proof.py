@@ -3,9 +3,9 @@
     python benchmarks/mask_proof.py [--cases 131072:4096 5701632:32768]
 
 Weights, gradients and the mask are drawn, 4 % masked, blocks of 64, 32 gradients; compensations are
-solved and true. A case is a number of weights and a row size. Each runs in a process of its own, whose peak memory is told; the first proof
-of a small statement compiles the loops and is not counted. It writes
-benchmarks/results/mask_proof.json. One thread.
+solved and true. A case is a number of weights and a row size. Each runs in a process of its own,
+whose peak memory is told; the first proof of a small statement compiles the loops and is not
+counted. It writes benchmarks/results/mask_proof.json. One thread.
 """
 
 from __future__ import annotations

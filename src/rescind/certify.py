@@ -158,6 +158,7 @@ def _statement(b: Backends, request: Request) -> Statement:
         controls=after.controls,
         audit=seen,
         ledger_root=committed.ledger_root(b, seq),
+        mask_seals=committed.mask_seals(b, request.id),
     )
 
 

@@ -12,6 +12,7 @@ from rescind.proofs.commitments import KIND, Committed, part_leaf
 from rescind.proofs.key_tree import TreeHead
 
 TABLE = "committed"
+MASKS = "mask_orders"  # seals, by request
 
 
 def commit(b: Backends, request: Request | None = None) -> None:
@@ -43,3 +44,10 @@ def ledger_root(b: Backends, size: int) -> str:
 def digests(b: Backends, size: int) -> list[str]:
     """The digests of the first ``size`` entries."""
     return [e.digest for e in b.ledger.entries() if e.seq <= size]
+
+
+def mask_seals(b: Backends, request_id: str) -> tuple[str, ...]:
+    """Seals of the orders that were made of a request's records: digests, salted, of mask, forget
+    gradient and terms (``zk.terms.MaskOrder``).
+    """
+    return tuple(b.ledger.get(MASKS, request_id) or ())

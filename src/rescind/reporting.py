@@ -32,6 +32,7 @@ WORDS = {
     "audits.planned": "audits chosen, before the model is unlearned",
     "audit.run": "an audit was run",
     "audit.done": "audited",
+    "mask.sealed": "an order to mask models of others was made and sealed",
     "proof.made": "replay",
     "version.released": "new version serves",
     "erasure.started": "rewritten without the records",

@@ -214,11 +214,11 @@ def manifest_entries(b: Backends) -> tuple[ManifestEntry, ...]:
 
 def allowed(b: Backends) -> tuple[ManifestEntry, ...]:
     """The records that may be used: the allow-list without any open request's records."""
-    gone = {key for r in suppressing(b) for key in _keys_of(b, r)}
+    gone = {key for r in suppressing(b) for key in keys_of(b, r)}
     return tuple(e for e in manifest_entries(b) if e.key not in gone)
 
 
-def _keys_of(b: Backends, r: Request) -> tuple[Key, ...]:
+def keys_of(b: Backends, r: Request) -> tuple[Key, ...]:
     """The keys of an open request; none if it has closed since, for then no list has them."""
     try:
         return open_keys(b.keys, r)

@@ -42,6 +42,7 @@ def test_all_verbs_are_there() -> None:
             for verb in (
                 "key",
                 "mask",
+                "order",
                 "commit",
                 "enter",
                 "close",

@@ -251,9 +251,10 @@ def test_a_proof_of_another_commitment_is_another_one() -> None:
     with pytest.raises(VerificationFailed, match="another commitment"):
         check_spot(got, w.taken, w.data)
     again = drawn(w.pick.nonce, digest(plain(committed)), 8, 2)
-    moved = replace(w.pick, commitment=digest(plain(committed)), numbers=again)
+    after = got.receipt.seq + 1
+    moved = replace(w.pick, commitment=digest(plain(committed)), numbers=again, seq=after)
     with pytest.raises(VerificationFailed, match="not the one that was committed to"):
-        check_spot(got, replace(w.taken, pick=moved), w.data)
+        check_spot(got, replace(w.taken, pick=moved, seq=after + 1), w.data)
 
 
 @pytest.mark.parametrize("seqs", [(1, 9), (9, 8), (9, 9)])

@@ -69,7 +69,7 @@ Opening = Annotated[
     typer.Option(
         "--opening",
         metavar="FILE|HEX",
-        help="The receipt of a record; of a mask, `post` of the secret file.",
+        help="A record's receipt; with --mask its order.json; of a mask `post` of the secret.",
     ),
 ]
 
@@ -83,7 +83,7 @@ def verify(
         Path | None, typer.Option("--proof", metavar="FILE", help="The proof that goes with it.")
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", metavar="FILE", help="Of a mask: the mask.npz.")
+        Path | None, typer.Option("--mask", metavar="FILE", help="The mask.npz of an order.")
     ] = None,
     opening: Opening = None,
     spot: Annotated[
@@ -121,9 +121,7 @@ def verify(
         _refuse(_OF_A_DELETION, {"--ledger-head": ledger_head, "--at": at})
         found = _mask_verification(data, key, proof, mask, model, opening, spot)
     else:
-        _refuse(_OF_A_MASK, {"--mask": mask, "--spot": spot})
-        if opening and not proof:
-            raise BadParameter("A receipt is looked for in a proof.", do="Give --proof too.")
+        order, digests, receipt = _opening_of(mask, proof, opening, spot)
         found = check(
             data,
             key=key,
@@ -131,14 +129,15 @@ def verify(
             ledger_head=ledger_head,
             at=datetime.fromisoformat(at) if at else None,
             proof=bytes_of(proof, "proof") if proof else None,
-            receipt=bytes_of(Path(opening), "receipt") if opening else None,
+            receipt=receipt,
+            order=order,
+            mask=digests,
         )
     emit(as_json, found, lambda: _verification_lines(found))
     found.require()
 
 
 _OF_A_DELETION = "goes with the certificate of a deletion, and this one is of a mask"
-_OF_A_MASK = "goes with the certificate of a mask, and this one is of a deletion"
 
 
 def _refuse(why: str, given: Mapping[str, object]) -> None:
@@ -146,6 +145,28 @@ def _refuse(why: str, given: Mapping[str, object]) -> None:
     unread = [name for name, value in given.items() if value is not None]
     if unread:
         raise BadParameter(f"{unread[0]} {why}.", do="Leave it out.")
+
+
+def _opening_of(
+    mask: Path | None, proof: Path | None, opening: str | None, spot: Path | None
+) -> tuple[bytes | None, tuple[str, str] | None, bytes | None]:
+    """Of a deletion's certificate: an order with its mask, or the receipt of a record."""
+    if spot:
+        raise BadParameter("--spot goes with the certificate of a mask.", do="Leave it out.")
+    given = bytes_of(Path(opening), "opening") if opening else None
+    if mask is None:
+        if given and not proof:
+            raise BadParameter("A receipt is looked for in a proof.", do="Give --proof too.")
+        return None, None, given
+    if given is None:
+        raise BadParameter(
+            "A mask is compared with the order that was sealed.",
+            "Without it a deletion's certificate says nothing of it.",
+            "Give --opening order.json too.",
+        )
+    from rescind.zk.tensors import load_public
+
+    return given, load_public(mask).digests(), None
 
 
 def _mask_verification(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescind.cli.options import HERE, AsJson, WorkspaceFolder
+from rescind.cli.options import HERE, AsJson, RequestId, WorkspaceFolder
 from rescind.cli.output import emit
 
 if TYPE_CHECKING:
@@ -85,6 +85,33 @@ def mask(
 
     wish = Wish(goal=goal, records=records, alpha=alpha, reached=reached, bits=bits)
     found = make_mask(folder, sign_with, out, wish)
+    emit(as_json, found, lambda: lines_of(found))
+
+
+@app.command()
+def order(
+    request: RequestId,
+    sign_with: Private,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A new folder.")],
+    share: Annotated[float, typer.Option(help="Of the weights are masked.")] = 0.04,
+    alpha: Annotated[float, typer.Option(help="How hard weights are pulled.")] = 0.006,
+    reached: Annotated[
+        float, typer.Option(help="Share of the provider's own pull that a client must reach.")
+    ] = 0.25,
+    bits: Annotated[float, typer.Option(help="Soundness of proofs, 40 to 127.")] = 100.0,
+    workspace: WorkspaceFolder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """As `mask`, from a request for a concept in the provider's workspace, before its erasure.
+
+    Mask and gradient are stored there with the lineage of the records, and destroyed with them; the
+    certificate of the request holds the order's seal. Keep order.json: it opens the seal.
+    """
+    from rescind.zk.kept import Choices
+    from rescind.zk.requested import order_files
+
+    choices = Choices(share=share, alpha=alpha, reached=reached, bits=bits)
+    found = order_files(workspace, request, sign_with, out, choices)
     emit(as_json, found, lambda: lines_of(found))
 
 

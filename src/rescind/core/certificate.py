@@ -19,7 +19,7 @@ PREDICATE_TYPE = "urn:rescind:deletion-certificate:1"
 MASK_PREDICATE_TYPE = "urn:rescind:mask-certificate:1"  # what `rescind zk certify` signs
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 # younger than the first certificates: written only where they say something, absent in old ones
-ADDED = ("judgement", "unjudged", "attempts", "controls", "audit", "ledger_root")
+ADDED = ("judgement", "unjudged", "attempts", "controls", "audit", "ledger_root", "mask_seals")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Statement:
     the comparison with retrained models, else ``unjudged`` says why there is none; ``attempts`` are
     the methods that were tried, and ``controls`` were judged by the same rule as the model.
     ``audit`` is what the planned audits saw, and those that were added; None where none was run.
+    ``mask_seals`` are salted SHA-256 digests of the orders to mask that were made of the records.
     """
 
     request: str
@@ -67,6 +68,7 @@ class Statement:
     controls: tuple[Control, ...] = ()
     audit: AuditVerdict | None = None
     ledger_root: str = ""
+    mask_seals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

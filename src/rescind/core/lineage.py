@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 ArtifactKind = Literal[
-    "snapshot", "activations", "rows", "manifest", "predictions", "reference", "audit", "seeds"
+    "snapshot",
+    "activations",
+    "rows",
+    "manifest",
+    "predictions",
+    "reference",
+    "audit",
+    "seeds",
+    "mask",
 ]
 
 

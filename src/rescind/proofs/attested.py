@@ -41,6 +41,7 @@ def attested_by_signer(said: Statement) -> tuple[str, ...]:
         *filter(None, [warning(said.controls)]),
         *(_attempt(one) for one in said.attempts),
         *_audits(said.audit),
+        *(_sealed(seal) for seal in said.mask_seals),
     ]
     return tuple(readable(line) for line in lines)
 
@@ -83,6 +84,10 @@ def _erasure(receipt: ErasureReceipt) -> str:
         f"Erasure: destroyed {_counts(receipt.destroyed)}; rewrote {_counts(receipt.rewritten)};"
         f" left {len(receipt.left)}."
     )
+
+
+def _sealed(seal: str) -> str:
+    return f"Order: to mask models of others, made of these records, under the seal {seal}."
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -106,6 +106,7 @@ def _statement(predicate: object) -> Statement:
     data["controls"] = [_control(item) for item in _list(data.get("controls", []), "controls")]
     data.setdefault("unjudged", "")
     data.setdefault("ledger_root", "")
+    data.setdefault("mask_seals", [])
     data["audit"] = _audit(data.get("audit"))
     data["guarantee"] = _claim(data["guarantee"])
     data["measurements"] = [
@@ -205,6 +206,8 @@ def _check_texts(data: Mapping[str, Any]) -> None:
             raise BadParameter(f"{name} is not a SHA-256 digest.")
     if data["ledger_root"] and not re.fullmatch("[0-9a-f]{64}", data["ledger_root"]):
         raise BadParameter("ledger_root is not a SHA-256 digest.")
+    if not all(re.fullmatch("[0-9a-f]{64}", seal) for seal in data["mask_seals"]):
+        raise BadParameter("A seal is not a SHA-256 digest.")
     for name in TIMES:
         moment(data[name])
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from rescind.core.certificate import PAYLOAD_TYPE, Certificate, Signature, Statement
 from rescind.core.errors import BadParameter, DamagedArtifact, VerificationFailed
-from rescind.proofs import claims, lineage
+from rescind.proofs import claims, lineage, mask_seal
 from rescind.proofs.attested import attested_by_signer, describe, not_covered, readable
 from rescind.proofs.coherence import contradictions
 from rescind.proofs.export_digest import read_export
@@ -49,6 +49,8 @@ def verify(
     at: datetime | None = None,
     proof: bytes | None = None,
     receipt: bytes | None = None,
+    order: bytes | None = None,
+    mask: tuple[str, str] | None = None,
 ) -> Verification:
     """Check a certificate as received; whatever is wrong with it becomes a failed check.
 
@@ -60,6 +62,8 @@ def verify(
         at: the time for which validity is asked; now where absent.
         proof: the proof of lineage beside it, as `rescind prove` wrote it.
         receipt: of a record, to look for in that proof.
+        order: the provider's order.json, to open a seal with.
+        mask: digests of mask and gradient (``Public.digests``), to compare with that order.
 
     Raises:
         BadParameter: the key has not 32 bytes, or ``at`` names no time zone.
@@ -77,6 +81,7 @@ def verify(
     now = datetime.now(UTC) if at is None else at
     case = Case(certificate, header, statement, model, ledger_head, now)
     checks = outer + tuple(check(case) for check in STATEMENT_CHECKS.values())
+    checks += tuple(mask_seal.checks(statement, order, mask))
     open_ = not_covered(statement)
     if proof is not None:
         checks += lineage.checks(statement, proof, receipt)

@@ -12,6 +12,7 @@ from rescind.core.errors import BadData, BadParameter
 from rescind.core.protocols import Progress
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.reading import parse_json
+from rescind.proofs.signing import KeySigner
 from rescind.proofs.signing import load_public as load_key
 from rescind.zk import certificate, receipts, signed
 from rescind.zk.check import Received, Verdict, check
@@ -73,17 +74,36 @@ def make_mask(inputs: Path, private: Path, folder: Path, wish: Wish) -> dict[str
         load_tensors(inputs / f"{name}.safetensors") for name in INPUTS
     )
     made = make(weights, gradients, mask, direction, wish)
+    found = write_order(made.epoch, made.order, made.public, signer, folder)
+    return {**found, "exceptions": len(made.simulated.exceptions)}
+
+
+def write_order(
+    epoch: Epoch, order: MaskOrder, public: Public, signer: KeySigner, folder: Path
+) -> dict[str, Any]:
+    """Write the three files of an order.
+
+    Raises:
+        BadParameter: one of them exists.
+    """
+    paths = {name: folder / name for name in ("epoch.json", "order.json", "mask.npz")}
+    for path in paths.values():
+        if path.exists():
+            raise BadParameter(f"{path} exists already.", do="Name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    new_file(folder / "epoch.json", signed.sign(made.epoch, signer))
-    new_file(folder / "order.json", signed.sign(made.order, signer), secret=True)
-    save_public(folder / "mask.npz", made.public)
-    statement = made.epoch.statement(made.order, (), Roots(weights="", gradients=""))
+    try:
+        new_file(paths["epoch.json"], signed.sign(epoch, signer))
+        new_file(paths["order.json"], signed.sign(order, signer), secret=True)
+        paths["mask.npz"].touch(mode=0o600)
+        save_public(paths["mask.npz"], public)
+    except BaseException:  # half an order would be a copy that nobody noted
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+        raise
+    statement = epoch.statement(order, (), Roots(weights="", gradients=""))
     return {
-        "epoch": str(folder / "epoch.json"),
-        "order": str(folder / "order.json"),
-        "mask": str(folder / "mask.npz"),
-        "residual_of_pull": round(check_slack(statement, made.public), 4),
-        "exceptions": len(made.simulated.exceptions),
+        **{path.stem: str(path) for path in paths.values()},
+        "residual_of_pull": round(check_slack(statement, public), 4),
         "blocks": statement.blocks,
     }
 

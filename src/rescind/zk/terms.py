@@ -15,6 +15,21 @@ FEWEST = 500  # records behind a published gradient: of fewer it shows them
 MOST = 0.15  # of residual over pull: what is refused
 
 
+def check_aim(goal: str, records: int) -> None:
+    """Refuse what may not be published.
+
+    Raises:
+        BadParameter: the gradient would show its records.
+    """
+    if goal not in GOALS or records < FEWEST:
+        raise BadParameter(
+            f"The goal is {goal!r}, with {records} records.",
+            f"A published gradient of a subject's or of under {FEWEST} records would show them;"
+            f" it is made for a {' or a '.join(GOALS)}.",
+            "Use another method for such a request: `rescind list methods` shows them.",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskOrder:
     """What is to be masked, how hard it is pulled, and the least that must be reached.
@@ -34,13 +49,7 @@ class MaskOrder:
     salt: str
 
     def __post_init__(self) -> None:
-        if self.goal not in GOALS or self.records < FEWEST:
-            raise BadParameter(
-                f"The goal is {self.goal!r}, with {self.records} records.",
-                f"A published gradient of a subject's or of under {FEWEST} records would show them;"
-                f" it is made for a {' or a '.join(GOALS)}.",
-                "Use another method for such a request: `rescind list methods` shows them.",
-            )
+        check_aim(self.goal, self.records)
 
     @property
     def seal(self) -> str:

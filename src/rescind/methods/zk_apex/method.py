@@ -83,22 +83,13 @@ class ZkApex(OnePart):
         """Zero, and move the other weights of the blocks that were touched."""
         import torch
 
-        from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
-        from rescind.training.descent import rows
+        from rescind.methods.zk_apex.seen import look
 
-        named = matrices(work.model, self.targets)
-        weights = list(named.values())
-        masks = self.masks(work.model, work.forget, work.retain, weights)
-        directions = mean_gradient(work.model, work.forget, weights)
-        few = min(self.samples, rows(work.retain))
-        count = min(self.sketches, few)
-        samples = few - few % count
-        seen = sketches(
-            work.model, work.retain, weights, count=count, samples=samples, seed=self.seed
-        )
+        seen = look(self, work.model, work.forget, work.retain)
         with torch.no_grad():
-            for weight, mask, g, pull in zip(weights, masks, seen, directions, strict=True):
-                weight.add_(self.step(weight.detach(), mask, g, pull).to(weight))
+            for name, weight in seen.weights.items():
+                parts = seen.masks[name], seen.sketches[name], seen.directions[name]
+                weight.add_(self.step(weight.detach(), *parts).to(weight))
 
     def masks(
         self,
