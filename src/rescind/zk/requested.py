@@ -122,8 +122,12 @@ def _made(
     b: Backends, request: Request, forget: Entries, retain: Entries, choices: Choices
 ) -> Made:
     run, method = state.run(b), ZkApex(share=choices.share)
+    read = [rows.read(b, half) for half in (forget, retain)]
+    subjects = {r.subject for r in read[0]}
+    if len(subjects) == 1 and None not in subjects:  # a class that is one person
+        check_aim("subject", len(forget))
     model = editing.load(b, run, _part(b, request))
-    batches = [model.inputs([r.row for r in rows.read(b, half)]) for half in (forget, retain)]
+    batches = [model.inputs([r.row for r in half]) for half in read]
     seen: Seen = look(method, model, *batches)
     wish = Wish(
         goal="concept",
