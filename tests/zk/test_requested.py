@@ -198,7 +198,7 @@ def test_a_withdrawal_meanwhile_leaves_nothing(
         steps.unlearn(ws.backends, one, None, pipeline.silent)
         return make(*given)
 
-    monkeypatch.setattr("rescind.zk.requested.make", overtaken)
+    monkeypatch.setattr("rescind.zk.from_workspace.make", overtaken)
     with pytest.raises(StaleVersion):
         written(ws, request, tmp_path / "out")
     assert not stored(ws) and not mask_seals(ws.backends, request.id)
