@@ -19,12 +19,12 @@ from rescind.training.modules import Classification
 from rescind.workspace import Workspace, open_workspace
 
 TEMPLATE = tempfile.TemporaryDirectory()  # removed when the process ends
-NAMES = ("red", "green", "blue")
-COUNTS = {"red": 700, "green": 650, "blue": 300}
-CENTRES = {"red": (2.0, 0.0), "green": (-1.0, 1.7), "blue": (-1.0, -1.7)}
+NAMES = ("red", "green", "blue", "grey")
+COUNTS = {"red": 700, "green": 650, "blue": 300, "grey": 520}
+CENTRES = {"red": (2.0, 0.0), "green": (-1.0, 1.7), "blue": (-1.0, -1.7), "grey": (0.0, 4.0)}
 RECIPE = Recipe(
     task=Classification(
-        "rescind.training.zoo:mlp", NAMES, (2,), {"inputs": 2, "outputs": 3, "hidden": (24, 24)}
+        "rescind.training.zoo:mlp", NAMES, (2,), {"inputs": 2, "outputs": 4, "hidden": (24, 24)}
     ),
     method="finetune",
     partition=Partition(1, 1, 0.1),
@@ -40,7 +40,9 @@ def clouds() -> list[dict[str, object]]:
     for name in NAMES:
         for i in range(COUNTS[name]):
             point = [c + draw.gauss(0, 0.5) for c in CENTRES[name]]
-            who = "anna" if name == "green" and i < 580 else f"{name} {i}"
+            who = f"{name} {i}"
+            if name == "grey" or (name == "green" and i < 580):
+                who = "anna" if name == "green" else "boris"
             found.append({"id": f"{name}-{i}", "array": point, "label": name, "who": who})
     return found
 

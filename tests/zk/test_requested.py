@@ -77,8 +77,9 @@ def test_mask_and_gradient_are_those_of_the_method(tmp_path: Path) -> None:
         (lambda ws: Ask(keys=tuple(keys_of(ws, "red")), goal="concept"), "'records', with"),
         (lambda ws: Ask(subject="anna"), "'subject', with 580"),
         (lambda ws: Ask(concept="blue"), "'concept', with"),
+        (lambda ws: Ask(concept="grey"), "'subject', with 520"),
     ],
-    ids=["records", "records as a concept", "subject", "few"],
+    ids=["records", "records as a concept", "subject", "few", "a class of one subject"],
 )
 def test_only_a_concept_of_many_records_is_published(tmp_path: Path, ask: Any, said: str) -> None:
     ws = workspace(tmp_path / "ws")
@@ -197,7 +198,7 @@ def test_a_withdrawal_meanwhile_leaves_nothing(
         steps.unlearn(ws.backends, one, None, pipeline.silent)
         return make(*given)
 
-    monkeypatch.setattr("rescind.zk.requested.make", overtaken)
+    monkeypatch.setattr("rescind.zk.from_workspace.make", overtaken)
     with pytest.raises(StaleVersion):
         written(ws, request, tmp_path / "out")
     assert not stored(ws) and not mask_seals(ws.backends, request.id)

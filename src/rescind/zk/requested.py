@@ -9,32 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from rescind import editing, exports, rows, state
+from rescind import exports, state
 from rescind.backends import Backends
 from rescind.committed import MASKS, mask_seals
 from rescind.core.dataset import ManifestEntry
-from rescind.core.errors import Exhausted, Refused, UnsupportedModel
+from rescind.core.errors import Refused
 from rescind.core.lineage import label
 from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
-from rescind.core.run import Snapshot
-from rescind.core.version import selection
 from rescind.jobs import content
-from rescind.methods.zk_apex.method import ZkApex
-from rescind.methods.zk_apex.seen import Seen, look
 from rescind.workspace import open_workspace
 from rescind.zk import signed
 from rescind.zk.files import write_order
+from rescind.zk.from_workspace import made_of
 from rescind.zk.kept import Choices, Kept, Lineage, keep, stored
-from rescind.zk.provider import Made, Wish, make
 from rescind.zk.terms import check_aim
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 OPEN = ("accepted", "planned", "withdrawn", "unlearned", "evidenced")
 Entries = Sequence[ManifestEntry]
@@ -48,7 +39,8 @@ def order_files(
     Asked again, it writes the same order, or a new one where records of it were forgotten since.
 
     Raises:
-        BadParameter: the request is for no concept, or for fewer than 500 records; a file exists.
+        BadParameter: the request is for no concept, for fewer than 500 records or for those of one
+            subject; a file exists.
         Refused: the request is over, on hold or failed, or has an order by other choices.
         UnsupportedModel: a model of several parts.
         StaleVersion: a withdrawal came in meanwhile.
@@ -74,7 +66,7 @@ def order(b: Backends, request_id: str, choices: Choices) -> tuple[Kept, frozens
     name = f"mask/{request.id}/{content(b, [*forget, *retain])}"
     kept = stored(b, name, choices)
     if kept is None:
-        made = _made(b, request, forget, retain, choices)
+        made = made_of(b, request, forget, retain, choices)
         kept = Kept(epoch=made.epoch, order=made.order, public=made.public, choices=choices)
         keep(b, name, kept, lineage)
     seals, seal = mask_seals(b, request.id), kept.order.seal
@@ -116,44 +108,3 @@ def _split(b: Backends, request: Request) -> tuple[Entries, Entries]:
     aimed = request.goal == request.target.kind == "concept"
     check_aim("concept" if aimed else request.target.kind, len(forget))
     return forget, [e for e in trained if e.key not in own]
-
-
-def _made(
-    b: Backends, request: Request, forget: Entries, retain: Entries, choices: Choices
-) -> Made:
-    run, method = state.run(b), ZkApex(share=choices.share)
-    model = editing.load(b, run, _part(b, request))
-    batches = [model.inputs([r.row for r in rows.read(b, half)]) for half in (forget, retain)]
-    seen: Seen = look(method, model, *batches)
-    wish = Wish(
-        goal="concept",
-        records=len(forget),
-        alpha=choices.alpha,
-        damping=method.damping,
-        reached=choices.reached,
-        block=method.block,
-        bits=choices.bits,
-    )
-    masks = {name: mask.cpu().numpy().astype(np.uint8) for name, mask in seen.masks.items()}
-    return make(
-        _arrays(dict(seen.weights)), _arrays(seen.sketches), masks, _arrays(seen.directions), wish
-    )
-
-
-def _part(b: Backends, request: Request) -> Snapshot:
-    """The model that served before the request; its bytes are kept until the erasure."""
-    before = b.ledger.get("original", request.id)
-    parts = selection(state.parts(b)) if before is None else state.original(b, request.id)
-    if not parts:
-        raise Exhausted("No model serves that a mask could be made of.", do="`rescind rebuild`.")
-    if len(parts) != 1:
-        raise UnsupportedModel(
-            f"The model has {len(parts)} parts; a mask is of one.",
-            "Clients have one model each.",
-            "Train with one shard and one slice.",
-        )
-    return parts[0]
-
-
-def _arrays(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    return {name: t.detach().cpu().float().numpy() for name, t in tensors.items()}
