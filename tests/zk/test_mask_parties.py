@@ -29,7 +29,7 @@ from rescind.zk.client import (
     prove_once,
 )
 from rescind.zk.exceptions import declared
-from rescind.zk.provider import Wish, check_slack, make
+from rescind.zk.provider import Wish, _size, check_slack, make
 from rescind.zk.tensors import blocks_of, floats, save_public, whole, whole_gradients
 from rescind.zk.tensors import load_public as load_mask
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, slack
@@ -197,6 +197,17 @@ def test_proofs_are_as_sound_as_was_asked_for(bits: float, degree: int) -> None:
     assert epoch.degree == degree
     with pytest.raises(BadParameter, match="from 40 to 127"):
         made(bits=128.0)
+
+
+def test_rows_are_as_long_as_all_blocks_need_or_as_is_allowed() -> None:
+    """Twice the opened columns at least: else a row would be random numbers mostly."""
+    assert _size(100_000, 244, 32_768) == 32_768 and _size(100_000, 244, 8192) == 8192
+    assert _size(30_000, 244, 32_768) == 32_768 and _size(3_000, 244, 32_768) == 4096
+    assert _size(10, 244, 32_768) == 512
+    assert made().epoch.size == _size(made().epoch.sized.blocks, made().epoch.opened, 32_768)
+    for wrong in (32, 2**21):
+        with pytest.raises(BadParameter, match="rows of 64 to"):
+            made(row_size=wrong)
 
 
 def test_a_pull_that_drowns_in_residuals_is_refused() -> None:

@@ -12,7 +12,7 @@ from rescind.core.errors import BadParameter, InsufficientEvidence
 from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import soundness
 from rescind.proofs.mask_proof.soundness import columns_for
-from rescind.proofs.mask_proof.statement import Public, Statement
+from rescind.proofs.mask_proof.statement import LARGEST, SMALLEST, Public, Statement
 from rescind.zk.client import carried_out
 from rescind.zk.exceptions import Carried
 from rescind.zk.tensors import (
@@ -30,7 +30,6 @@ CLIPPED = 0.999  # of the provider's gradients lie below half of what a byte hol
 ROOM = 4.0  # a client's weights, and a change, may be so many times the provider's largest weight
 SPARE = 1 / 128  # of the touched blocks, and twice the provider's own, need not be repaired
 MORE = 4.0  # a client's residual may be so many times the provider's
-LARGEST_SIZE = 8192
 MOST_BITS = 127.0  # digests alone can fail with 2^-128
 MOST_BITS_OF_TWO = 108.0  # above, challenges are of the extension of degree 3
 NO_ROOTS = Roots(weights="", gradients="")
@@ -42,7 +41,8 @@ class Wish:
 
     ``alpha`` is how hard weights are pulled, ``damping`` relative to the mean diagonal of the
     Fisher information, ``reached`` the share of its own simulation that a client must reach along
-    the gradient of each tensor, ``bits`` the soundness.
+    the gradient of each tensor, ``bits`` the soundness, ``row_size`` the most numbers of a row:
+    longer ones make a large model's proof smaller and take more memory.
     """
 
     goal: str
@@ -53,6 +53,7 @@ class Wish:
     block: int = 64
     value_bytes: int = 3
     bits: float = 100.0
+    row_size: int = 32_768
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,12 +122,12 @@ def _draft(
         residual_bits=32,
         degree=2 if wish.bits <= MOST_BITS_OF_TWO else 3,
         opened=opened,
-        size=_size(len(public.mask), opened),
+        size=_size(len(public.mask), opened, wish.row_size),
         seal="",
     )
     while soundness.bits(epoch.sized) < wish.bits:  # what else can go wrong takes a part of them
         opened += 1
-        epoch = replace(epoch, opened=opened, size=_size(len(public.mask), opened))
+        epoch = replace(epoch, opened=opened, size=_size(len(public.mask), opened, wish.row_size))
     mask, direction = public.digests()
     order = MaskOrder(
         goal=wish.goal,
@@ -167,10 +168,12 @@ def check_slack(statement: Statement, public: Public) -> float:
 
 def _refuse(wish: Wish) -> None:
     shares = wish.alpha > 0.0 and wish.damping >= 1e-2 and 0.0 <= wish.reached < 1.0
-    if not shares or not 40.0 <= wish.bits <= MOST_BITS or wish.block < 1:
+    rows = SMALLEST <= wish.row_size <= LARGEST
+    if not shares or not rows or not 40.0 <= wish.bits <= MOST_BITS or wish.block < 1:
         raise BadParameter(
             f"These choices cannot be: {wish}.",
-            "alpha is above 0, damping at least .01, reached from 0 to 1, bits from 40 to 127.",
+            "alpha is above 0, damping at least .01, reached from 0 to 1, bits from 40 to 127, rows"
+            f" of {SMALLEST} to {LARGEST:,} numbers.",
         )
 
 
@@ -214,8 +217,8 @@ def _floors(
     return tuple(found)
 
 
-def _size(blocks: int, opened: int) -> int:
+def _size(blocks: int, opened: int, largest: int) -> int:
     size = 64
-    while size - opened < min(blocks, LARGEST_SIZE - opened) or size <= 2 * opened:
+    while size - opened < min(blocks, largest - opened) or size <= 2 * opened:
         size *= 2
     return size

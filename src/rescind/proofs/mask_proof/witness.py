@@ -46,8 +46,15 @@ class StackWitness:
 
 def stack_of(values: NDArray[N], statement: Statement, stack: int) -> NDArray[N]:
     """The blocks of a stack (lanes, ...), zeros where there is no block."""
-    found = np.zeros((statement.lanes, *values.shape[1:]), dtype=values.dtype)
-    here = values[stack * statement.lanes : (stack + 1) * statement.lanes]
+    return lanes_of(values, stack * statement.lanes, statement.lanes)
+
+
+def lanes_of(values: NDArray[N], first: int, count: int) -> NDArray[N]:
+    """So many blocks from ``first``, zeros where there is none."""
+    here = values[first : first + count]
+    if len(here) == count:
+        return here
+    found = np.zeros((count, *values.shape[1:]), dtype=values.dtype)
     found[: len(here)] = here
     return found
 
@@ -77,14 +84,21 @@ def stack_witness(
     free = np.empty(places, dtype=np.int64)
     looked = np.empty((layout.block, layout.looked_place, count), dtype=np.uint8)
     rest = np.empty((layout.sketches + 1, count), dtype=np.int64)
-    hidden = (secret.weights, secret.post, secret.gradients, public.direction, slack)
-    own = [stack_of(values, statement, stack) for values in hidden]
+    hidden: tuple[Numbers, ...] = (
+        secret.weights,
+        secret.post,
+        secret.gradients,
+        public.direction,
+        slack,
+    )
     for start in range(0, count, AT_ONCE):
-        here = slice(start, start + AT_ONCE)
-        found = _lanes(statement, [each[here] for each in (*own, *shown)], terms[:, here])
+        here, most = slice(start, start + AT_ONCE), min(AT_ONCE, count - start)
+        own = [lanes_of(values, stack * count + start, most) for values in hidden]
+        found = _lanes(statement, own, [each[here] for each in shown], terms[:, here])
         bytes_[:, :, here], free[:, here] = found.bytes.transpose(1, 2, 0), found.free.T
         looked[:, :, here], rest[:, here] = found.looked.transpose(1, 2, 0), found.rest.T
-    slack_bytes = _bytes(own[-1].astype(np.int64), SLACK).T
+    spare = stack_of(slack, statement, stack)
+    slack_bytes = _bytes(spare, SLACK).T
     counts = _counts(looked, slack_bytes)
     aux: list[Numbers] = []
     for of_place, one in zip(bytes_, free, strict=True):
@@ -105,9 +119,11 @@ class _Found:
     rest: Whole
 
 
-def _lanes(statement: Statement, own: Sequence[Whole], terms: Whole) -> _Found:
-    w, post, g, direction, spare = (values.astype(np.int64) for values in own[:5])
-    free, mask, (damping, pull) = own[5], own[6], terms
+def _lanes(
+    statement: Statement, own: Rows, shown: Sequence[NDArray[np.bool_]], terms: Whole
+) -> _Found:
+    w, post, g, direction, spare = (values.astype(np.int64) for values in own)
+    (free, mask), (damping, pull) = shown, terms
     change = post - w
     seen = np.einsum("lki,li->lk", g, change)
     left = damping * change + np.einsum("lki,lk->li", g, seen) - pull * direction
