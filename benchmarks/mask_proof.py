@@ -39,7 +39,7 @@ from rescind.proofs.mask_proof.witness import Secret
 
 RESULT = Path(__file__).parent / "results" / "mask_proof.json"
 BLOCK, SKETCHES, SHARE = 64, 32, 0.04
-CASES = ("131072:4096", "1048576:8192", "5701632:32768", "5701632:65536", "28311552:32768")
+CASES = ("131072:4096", "1048576:8192", "5701632:32768", "5701632:65536")
 AT_ONCE = 512  # blocks that are solved together
 T = TypeVar("T")
 

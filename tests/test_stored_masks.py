@@ -89,10 +89,16 @@ def test_proved_clients_are_what_the_page_says() -> None:
     cells = stored("masked_clients")["cells"]
     reached = [share for cell in cells for share in cell["reached_of_the_providers"]]
     assert len(cells) == 9 and None not in reached
-    assert (round(min(reached), 2), round(max(reached), 1)) == (0.44, 4.8)
-    assert max(cell["residual_of_pull"] for cell in cells) == 0.0068
-    assert max(cell["masked_only"] for cell in cells) == 8
-    assert max(cell["prove_cpu_seconds"] for cell in cells) == 8.5
-    assert max(cell["accepted_error_of_a_block"] for cell in cells) < 0.0034
-    assert min(cell["median_change_of_a_block"] for cell in cells) > 0.185
+    assert (round(min(reached), 2), round(max(reached), 1)) == (0.12, 4.9)
+    assert sum(share >= 0.5 for share in reached) == 71 and len(reached) == 72
+    assert max(cell["residual_of_pull"] for cell in cells) == 0.0076
+    assert max(cell["masked_only"] for cell in cells) == 7
+    assert max(cell["prove_cpu_seconds"] for cell in cells) == 2.6
+    assert max(cell["accepted_error_of_a_block"] for cell in cells) <= 0.004
+    assert min(cell["median_change_of_a_block"] for cell in cells) >= 0.188
+    untold = [cell["rows_whose_pull_is_not_told"] for cell in cells]
+    assert (round(min(untold), 3), max(untold)) == (0.045, 0.12)
+    assert not any(cell["blocks_whose_pull_is_not_told"] for cell in cells)
+    left = [cell["accepted_error_of_the_change"] for cell in cells]
+    assert (round(min(left), 2), round(max(left), 1)) == (0.86, 5.1)
     assert {cell["soundness_bits"] for cell in cells} == {100.3}

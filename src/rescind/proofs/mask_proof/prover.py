@@ -27,7 +27,7 @@ from rescind.core.protocols import Progress
 from rescind.proofs.mask_proof.challenges import Challenges, Factors
 from rescind.proofs.mask_proof.columns import ColumnTree, commit
 from rescind.proofs.mask_proof.field import GENERATOR, Array, P, add, element, mul, sub
-from rescind.proofs.mask_proof.layout import SLACK, TREES, layout_of
+from rescind.proofs.mask_proof.layout import BYTES, SLACK, TREES, layout_of
 from rescind.proofs.mask_proof.padded import Padding, Row
 from rescind.proofs.mask_proof.proof_file import Opened, Proof
 from rescind.proofs.mask_proof.relation import (
@@ -36,8 +36,10 @@ from rescind.proofs.mask_proof.relation import (
     PlaceRows,
     PublicRows,
     add_place,
-    add_rest,
+    add_slack,
+    count_factors,
     helper_table,
+    seen_factors,
 )
 from rescind.proofs.mask_proof.rows import Lanes
 from rescind.proofs.mask_proof.statement import ROOTS, Public, Statement
@@ -51,6 +53,8 @@ from rescind.proofs.mask_proof.transform import (
     values_of,
 )
 from rescind.proofs.mask_proof.witness import Rows, Secret, rows_of, slack_of, stack_witness
+
+AT_ONCE = 64  # of the rows that say how often each byte is looked up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,15 +181,23 @@ class _Prover:
         of_lanes, tensors = _both(lanes.of_lanes(stack)), _both(lanes.tensors(stack))
         each = {tree: layout.rows_of_place(tree) for tree in TREES}
         end = {tree: layout.block * count for tree, count in each.items()}
-        after = {tree: layout.rows_of_stack(tree) - end[tree] for tree in ("aux", "helpers")}
         seen = []
-        for half, rest in enumerate(self._encoded(stack, end, after, p, drawn.rows)):
-            add_rest(q[half], layout, rest["aux"], rest["helpers"], challenge)
-            seen.append(rest["aux"][: layout.sketches].copy())
+        for half, found in enumerate(self._after(stack, 0, layout.sketches, p, drawn.rows)):
+            seen.append(found["aux"].copy())
+            add_combination(q[half], found["aux"], seen_factors(layout, challenge))
+        table = count_factors(layout, challenge)
+        for first in range(0, BYTES, AT_ONCE):  # so many, or they would be most of the memory
+            counts = self._after(stack, layout.sketches + first, AT_ONCE, p, drawn.rows)
+            for half, found in enumerate(counts):
+                add_combination(q[half], found["aux"], table[first : first + AT_ONCE])
+        last = {"aux": end["aux"] + layout.sketches + BYTES, "helpers": end["helpers"]}
+        count = {"aux": 1 + SLACK, "helpers": SLACK * len(p)}
+        for half, found in enumerate(self._encoded(stack, last, count, p, drawn.rows)):
+            add_slack(q[half], layout, found["aux"], found["helpers"], challenge)
             chosen = np.zeros_like(p)
             add_combination(chosen, tensors[half], drawn.tensors)
             for c, one in enumerate(chosen):
-                r[half, c] = add(r[half, c], multiply(one, rest["aux"][-SLACK - 1]))
+                r[half, c] = add(r[half, c], multiply(one, found["aux"][0]))
         for i in range(layout.block):
             first = {tree: i * count for tree, count in each.items()}
             for half, found in enumerate(self._encoded(stack, first, each, p, drawn.rows)):
@@ -199,6 +211,13 @@ class _Prover:
                 public = PublicRows(mask[half][i], free[half][i], direction[half][i])
                 own = LaneRows(*of_lanes[half])
                 add_place(q[half], layout, i, rows, public, own, seen[half], challenge)
+
+    def _after(
+        self, stack: int, first: int, count: int, total: Array, factors: Array
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """So many rows of aux after those of places, as ``_encoded`` gives them."""
+        start = self.layout.block * self.layout.aux_place + first
+        return self._encoded(stack, {"aux": start}, {"aux": count}, total, factors)
 
     def _encoded(
         self,

@@ -133,15 +133,38 @@ def add_rest(
     total: Array, layout: Layout, aux: Array, helpers: Array, challenge: Challenge
 ) -> None:
     """Add to total (d, m) what a stack has after its places: ``aux`` (r, m), ``helpers`` (r, m)."""
-    rest = challenge.factors[layout.block * (3 + layout.looked_place) :]
     n = layout.sketches
-    seen, counts, summed, slack = np.split(aux, [n, n + BYTES, n + BYTES + 1])
-    add_combination(total, seen, rest[:n])
-    table = ext_mul(helper_table(challenge.point), rest[n][:, None])
-    add_combination(total, counts, sub(np.zeros_like(table), table).T)
-    floor = np.stack([add(summed[0], _from_bytes(slack))])
+    counts, last = aux[n : n + BYTES], aux[n + BYTES :]
+    add_combination(total, aux[:n], seen_factors(layout, challenge))
+    add_combination(total, counts, count_factors(layout, challenge))
+    add_slack(total, layout, last, helpers, challenge)
+
+
+def seen_factors(layout: Layout, challenge: Challenge) -> Array:
+    """What the rows of <G_k, D> are multiplied with, (sketches, d)."""
+    return _rest(layout, challenge)[: layout.sketches]
+
+
+def count_factors(layout: Layout, challenge: Challenge) -> Array:
+    """What the rows of counts are multiplied with, (256, d): the table's side of the lookups."""
+    sum_ = _rest(layout, challenge)[layout.sketches]
+    table = ext_mul(helper_table(challenge.point), sum_[:, None])
+    return sub(np.zeros_like(table), table).T
+
+
+def add_slack(
+    total: Array, layout: Layout, last: Array, helpers: Array, challenge: Challenge
+) -> None:
+    """Add to total (d, m) the floor's sum and the bytes of its slack, ``last`` (1 + 7, m)."""
+    rest, n = _rest(layout, challenge), layout.sketches
+    floor = np.stack([add(last[0], _from_bytes(last[1:]))])
     add_combination(total, floor, sub(np.zeros_like(rest[n + 1]), rest[n + 1])[None])
-    _add_lookups(total, slack, helpers, rest[n + 2 :][:SLACK], challenge, rest[n])
+    _add_lookups(total, last[1:], helpers, rest[n + 2 :][:SLACK], challenge, rest[n])
+
+
+def _rest(layout: Layout, challenge: Challenge) -> Array:
+    """The factors of a stack's equations after those of its places."""
+    return challenge.factors[layout.block * (3 + layout.looked_place) :]
 
 
 def _add_lookups(
