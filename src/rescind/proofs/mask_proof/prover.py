@@ -186,10 +186,10 @@ class _Prover:
             seen.append(found["aux"].copy())
             add_combination(q[half], found["aux"], seen_factors(layout, challenge))
         table = count_factors(layout, challenge)
-        for first in range(0, BYTES, AT_ONCE):  # so many, or they would be most of the memory
-            counts = self._after(stack, layout.sketches + first, AT_ONCE, p, drawn.rows)
+        for start in range(0, BYTES, AT_ONCE):  # so many, or they would be most of the memory
+            counts = self._after(stack, layout.sketches + start, AT_ONCE, p, drawn.rows)
             for half, found in enumerate(counts):
-                add_combination(q[half], found["aux"], table[first : first + AT_ONCE])
+                add_combination(q[half], found["aux"], table[start : start + AT_ONCE])
         last = {"aux": end["aux"] + layout.sketches + BYTES, "helpers": end["helpers"]}
         count = {"aux": 1 + SLACK, "helpers": SLACK * len(p)}
         for half, found in enumerate(self._encoded(stack, last, count, p, drawn.rows)):
