@@ -55,6 +55,7 @@ from rescind.proofs.mask_proof.transform import (
 from rescind.proofs.mask_proof.witness import Rows, Secret, rows_of, slack_of, stack_witness
 
 AT_ONCE = 64  # of the rows that say how often each byte is looked up
+WIDE = 16  # places whose public rows are transformed together, which takes no longer than one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +177,6 @@ class _Prover:
     ) -> None:
         p, q, r = totals
         layout, lanes = self.layout, self.lanes
-        shown = (lanes.mask(stack), lanes.free(stack), lanes.direction(stack))
-        mask, free, direction = (_both(rows) for rows in shown)
         of_lanes, tensors = _both(lanes.of_lanes(stack)), _both(lanes.tensors(stack))
         each = {tree: layout.rows_of_place(tree) for tree in TREES}
         end = {tree: layout.block * count for tree, count in each.items()}
@@ -199,6 +198,10 @@ class _Prover:
             for c, one in enumerate(chosen):
                 r[half, c] = add(r[half, c], multiply(one, found["aux"][0]))
         for i in range(layout.block):
+            if i % WIDE == 0:
+                every = (lanes.mask(stack), lanes.free(stack), lanes.direction(stack))
+                shown = [_both(rows[i : i + WIDE].copy()) for rows in every]
+                del every
             first = {tree: i * count for tree, count in each.items()}
             for half, found in enumerate(self._encoded(stack, first, each, p, drawn.rows)):
                 rows = PlaceRows(
@@ -208,7 +211,7 @@ class _Prover:
                     found["aux"],
                     found["helpers"],
                 )
-                public = PublicRows(mask[half][i], free[half][i], direction[half][i])
+                public = PublicRows(*(both[half][i % WIDE] for both in shown))
                 own = LaneRows(*of_lanes[half])
                 add_place(q[half], layout, i, rows, public, own, seen[half], challenge)
 
@@ -264,6 +267,8 @@ class _Prover:
             parts = [opened_columns(batch, columns) for batch in batches]
             if tree == "helpers":
                 parts.append(self.mask_columns()[columns])
+            if tree in ROOTS:
+                del self._held[tree]  # this is its last use
             numbers, committed = np.concatenate(parts, 1), self.trees[tree]
             found[tree] = [
                 Opened(numbers[at], committed.salt(c), tuple(committed.path(c)))

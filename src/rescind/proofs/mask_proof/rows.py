@@ -19,17 +19,18 @@ class Lanes:
     statement: Statement
     public: Public
 
-    def stacked(self, values: Array, stack: int) -> Array:
-        """Rows (r, row size) of values (blocks, r): those of a stack, and zeros."""
+    def stacked(self, values: NDArray[np.integer] | NDArray[np.bool_], stack: int) -> Array:
+        """Rows (r, row size) of whole numbers (blocks, r): those of a stack, and zeros."""
         s = self.statement
         here = values[stack * s.lanes : (stack + 1) * s.lanes]
         found = np.zeros((values.shape[1], s.size), dtype=np.uint64)
-        found[:, : len(here)] = here.T
+        for row, column in zip(found, here.T, strict=True):
+            row[: len(here)] = signed(column.astype(np.int64))
         return found
 
     def mask(self, stack: int) -> Array:
         """m, (size of a block, row size)."""
-        return self.stacked(self.public.mask.astype(np.uint64), stack)
+        return self.stacked(self.public.mask, stack)
 
     def free(self, stack: int) -> Array:
         """f: masked places, and all of blocks that are untouched, excepted, or not there."""
@@ -37,26 +38,26 @@ class Lanes:
         active: NDArray[np.bool_] = np.asarray(self.public.mask.any(1))
         active[list(s.exceptions)] = False
         free = self.public.mask | ~active[:, None]
-        found = self.stacked(free.astype(np.uint64), stack)
+        found = self.stacked(free, stack)
         count = max(0, min(s.lanes, s.blocks - stack * s.lanes))
         found[:, count : s.lanes] = 1
         return found
 
     def direction(self, stack: int) -> Array:
         """g, (size of a block, row size)."""
-        return self.stacked(signed(self.public.direction.astype(np.int64)), stack)
+        return self.stacked(self.public.direction, stack)
 
     def of_lanes(self, stack: int) -> Array:
         """DN and c, (2, row size)."""
         values = np.stack([self._each("damping"), self._each("pull")], 1)
-        return self.stacked(signed(values), stack)
+        return self.stacked(values, stack)
 
     def tensors(self, stack: int) -> Array:
         """1 for the blocks of each tensor, (tensors, row size)."""
         s = self.statement
-        found = np.zeros((s.blocks, len(s.tensors)), dtype=np.uint64)
+        found = np.zeros((s.blocks, len(s.tensors)), dtype=np.bool_)
         for column, (start, end) in enumerate(self._spans()):
-            found[start:end, column] = 1
+            found[start:end, column] = True
         return self.stacked(found, stack)
 
     def _each(self, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

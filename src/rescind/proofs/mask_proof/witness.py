@@ -200,11 +200,11 @@ def _bytes(values: Whole, count: int) -> Bytes:
 
 def _counts(looked: Bytes, slack: Bytes) -> NDArray[np.int32]:
     """(256, lanes): how often each byte is looked up in a lane."""
-    every = np.concatenate([looked.reshape(-1, looked.shape[-1]), slack])
-    found = np.empty((BYTES, every.shape[1]), dtype=np.int32)
-    for start in range(0, every.shape[1], AT_ONCE):
-        here = np.ascontiguousarray(every[:, start : start + AT_ONCE].T)
-        for lane, one in enumerate(here, start):
+    rows = looked.reshape(-1, looked.shape[-1])
+    found = np.empty((BYTES, rows.shape[1]), dtype=np.int32)
+    for start in range(0, rows.shape[1], AT_ONCE):
+        here = slice(start, start + AT_ONCE)
+        for lane, one in enumerate(np.concatenate([rows[:, here], slack[:, here]]).T, start):
             found[:, lane] = np.bincount(one, minlength=BYTES)
     return found
 
