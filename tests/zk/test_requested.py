@@ -24,7 +24,7 @@ from rescind.zk import receipts, signed
 from rescind.zk.check import Received, check
 from rescind.zk.client import commit, compensate, prove_once
 from rescind.zk.kept import Choices, Kept
-from rescind.zk.provider import make
+from rescind.zk.provider import Wish, make
 from rescind.zk.requested import order, order_files
 from rescind.zk.tensors import load_public, masked, whole_direction
 
@@ -267,3 +267,9 @@ def test_a_client_carries_it_out_and_proves_it(tmp_path: Path) -> None:
     got = Received(kept.epoch, kept.order, committed, receipt, statement, kept.public, proof)
     assert check(got).bits > 39.5
     assert any((np.asarray(new[n]) != weights[n]).any() for n in new)
+
+
+def test_an_orders_choices_are_those_of_a_wish() -> None:
+    """What `rescind zk order` and `rescind zk mask` take where nothing is said."""
+    for name in ("alpha", "reached", "bits"):
+        assert getattr(Choices(), name) == getattr(Wish(goal="class", records=500), name)

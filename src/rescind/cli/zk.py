@@ -97,7 +97,7 @@ def order(
     alpha: Annotated[float, typer.Option(help="How hard weights are pulled.")] = 0.006,
     reached: Annotated[
         float, typer.Option(help="Share of the provider's own pull that a client must reach.")
-    ] = 0.25,
+    ] = 0.05,
     bits: Annotated[float, typer.Option(help="Soundness of proofs, 40 to 127.")] = 100.0,
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,

@@ -24,7 +24,7 @@ class Choices:
 
     share: float = 0.04
     alpha: float = 0.006
-    reached: float = 0.25
+    reached: float = 0.05
     bits: float = 100.0
 
 

@@ -148,7 +148,8 @@ class _Prover:
         if self._held.get(tree, (-1,))[0] != stack:
             s, secret = self.statement, self.secret
             if tree in ("aux", "helpers"):
-                self._held.pop("aux", None), self._held.pop("helpers", None)
+                self._held.pop("aux", None)
+                self._held.pop("helpers", None)
                 found = stack_witness(s, self.public, secret, self.slack, stack)
                 self._held |= {"aux": (stack, found.aux), "helpers": (stack, found.looked)}
             else:
