@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parties import client, forgetting, provider
+from parties import client
 from safetensors.numpy import save_file
 from test_cli_zk import (
     checked,
@@ -22,6 +22,7 @@ from test_cli_zk import (
     proof,
     published,
     rescind,
+    save_inputs,
 )
 
 from rescind.workspace import new_workspace, open_workspace
@@ -33,17 +34,8 @@ Command = list[str | Path]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All files, up to a certificate."""
     at = tmp_path_factory.mktemp("spot")
-    own, (mask, direction), other = provider(), forgetting(), client()
-    for name, tensors in {
-        "weights": own.weights,
-        "gradients": own.gradients,
-        "mask": mask,
-        "direction": direction,
-        "client": other.weights,
-        "client-g": other.gradients,
-        "other-g": client(2).gradients,
-    }.items():
-        save_file(dict(tensors), at / f"{name}.safetensors")
+    save_inputs(at)
+    save_file(dict(client(2).gradients), at / "other-g.safetensors")
     for name in ("provider", "other"):
         parsed("zk", "key", at / f"{name}.key", at / f"{name}.pem")
     parsed(*mask_command(at), "--bits", "40", "--alpha", "0.02")

@@ -39,16 +39,7 @@ def parsed(*args: str | Path) -> Any:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All files, up to a proof."""
     at = tmp_path_factory.mktemp("zk")
-    own, (mask, direction), other = provider(), forgetting(), client()
-    for name, tensors in {
-        "weights": own.weights,
-        "gradients": own.gradients,
-        "mask": mask,
-        "direction": direction,
-        "client": other.weights,
-        "client-g": other.gradients,
-    }.items():
-        save_file(dict(tensors), at / f"{name}.safetensors")
+    save_inputs(at)
     parsed("zk", "key", at / "provider.key", at / "provider.pem")
     parsed(*mask_command(at), "--bits", "40", "--alpha", "0.02")
     parsed(
@@ -66,6 +57,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--out", at / "certificate.json",
     )  # fmt: skip
     return at
+
+
+def save_inputs(at: Path) -> None:
+    """What provider and client have as files."""
+    own, (mask, direction), other = provider(), forgetting(), client()
+    for name, tensors in {
+        "weights": own.weights,
+        "gradients": own.gradients,
+        "mask": mask,
+        "direction": direction,
+        "client": other.weights,
+        "client-g": other.gradients,
+    }.items():
+        save_file(dict(tensors), at / f"{name}.safetensors")
 
 
 def mask_command(at: Path) -> list[str | Path]:

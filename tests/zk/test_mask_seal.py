@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from requested_workspace import concept, workspace
-from typer.testing import CliRunner, Result
+from test_cli_zk import parsed, rescind
 
-from rescind.cli.main import app
 from rescind.core.canonical import dumps
 from rescind.core.certificate import ADDED
 from rescind.core.errors import VerificationFailed
@@ -24,16 +23,6 @@ from rescind.proofs.reading import read_statement
 from rescind.proofs.signing import from_envelope
 from rescind.resolve import Ask
 from rescind.zk.tensors import load_public, save_public
-
-
-def rescind(*args: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in args])
-
-
-def parsed(*args: str | Path) -> Any:
-    result = rescind(*args, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")

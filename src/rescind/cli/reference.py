@@ -120,7 +120,7 @@ def _row(param: Any) -> str:
 
 def _option(param: Any) -> str:
     names = "/".join([*param.opts, *param.secondary_opts])
-    return names if param.is_flag else f"{names} {param.metavar}"
+    return names if param.is_flag else f"{names} {param.metavar or param.name.upper()}"
 
 
 def main() -> None:
