@@ -227,22 +227,6 @@ def encode_rows(rows: Any, back: Any, ahead: Any, factors: Any, into: Any) -> No
 
 
 @compiled
-def encode_columns(rows: Any, back: Any, ahead: Any, factors: Any, into: Any) -> None:
-    """The same as columns of code words: ``into`` (cosets k, at least r), cosets taking turns."""
-    k, cosets = rows.shape[1], factors.shape[0]
-    low, flat = np.zeros(k * WIDE, dtype=np.uint64), np.zeros(k * WIDE, dtype=np.uint64)
-    for first in range(0, rows.shape[0], WIDE):
-        count = _take(rows, first, low)
-        _back(low, k, back)
-        for c in range(cosets):
-            _scaled(low, factors[c], flat)
-            _ahead(flat, k, ahead)
-            for i in range(k):
-                for r in range(count):
-                    into[i * cosets + c, first + r] = below(flat[i * WIDE + r])
-
-
-@compiled
 def _reversed(count: int) -> Any:
     found = np.zeros(count, dtype=np.int64)
     half = 1

@@ -87,12 +87,8 @@ def code_cosets(rows: Array, into: Array) -> None:
 
 
 def code_columns(rows: Array, into: Array) -> None:
-    """Into (4 k, r): code words of rows (r, k) as columns, side by side in memory."""
-    k = rows.shape[1]
-    if fourier is None:
-        into[:] = values_of(coefficients_of(rows), RATE * k, GENERATOR).T
-    else:
-        fourier.encode_columns(rows, _back(k), _ahead(k), _shifts(k, RATE), into)
+    """Into (4 k, r), contiguous: code words of rows (r, k) as columns, side by side in memory."""
+    code_cosets(rows, into.reshape(rows.shape[1], RATE, len(rows)).transpose(2, 1, 0))
 
 
 def opened_columns(rows: Array, columns: Sequence[int]) -> Array:
