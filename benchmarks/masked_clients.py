@@ -24,6 +24,7 @@ import numpy as np
 from torch import Tensor
 
 import zk_apex as scenario
+from kept_cells import folder
 from rescind.methods.zk_apex.fisher import matrices, sketches
 from rescind.training.determinism import settle
 from rescind.workspace import new_workspace
@@ -124,8 +125,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args()
     settle(1)
-    chosen.work.mkdir(parents=True, exist_ok=True)
-    bench = scenario.Bench(scenario.Sizes(), scenario.images(), chosen.work)
+    bench = scenario.Bench(scenario.Sizes(), scenario.images(), folder(chosen.work, quick=False))
     cells = []
     for seed, name in bench.sizes.cells:
         cells.append(cell(bench, seed, name))

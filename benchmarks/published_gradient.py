@@ -15,12 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import shlex
-import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,6 +30,7 @@ from torch import Tensor
 import zk_apex as scenario
 from gradient_inversion import Setting, by_pixels, by_prior, correlations, gain, nearest
 from gradient_members import Rows, auc, rows_of, scores, single_gradients
+from kept_cells import command, folder, kept
 from rescind.methods.zk_apex.fisher import matrices
 from rescind.metrics.equivalence import mean_interval
 from rescind.training.determinism import settle
@@ -183,7 +182,7 @@ def spread(values: Sequence[float]) -> list[float]:
     return [round(v, 3) for v in (fmean(values), *(mean_interval(values) or ()))]
 
 
-def kept(work: Path, sizes: Sizes, count: int) -> dict[str, Tensor]:
+def pictures(work: Path, sizes: Sizes, count: int) -> dict[str, Tensor]:
     """Three images of each kind: of the first cell, or for single records of three cells."""
     name = sizes.cells[0][1]
     cells = [c for c in sizes.cells if c[1] == name][: 3 if count == 1 else 1]
@@ -205,7 +204,7 @@ def draw(work: Path, sizes: Sizes, path: Path) -> None:
     lines, columns = len(sizes.counts), len(SHOWN)
     figure, axes = plt.subplots(lines, columns, figsize=(11, 0.75 * lines), layout="constrained")
     for line, count in zip(axes, sizes.counts, strict=True):
-        images = kept(work, sizes, count)
+        images = pictures(work, sizes, count)
         for axis, kind in zip(line, SHOWN, strict=True):
             axis.imshow(torch.cat(list(images[kind]), 1), cmap="gray_r", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
@@ -223,30 +222,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args()
     settle(1)
-    chosen.work.mkdir(parents=True, exist_ok=True)
+    work = folder(chosen.work, chosen.quick)
     sizes = QUICK if chosen.quick else Sizes()
     size = scenario.QUICK if chosen.quick else scenario.Sizes()
-    bench = scenario.Bench(size, scenario.images(), chosen.work)
-    cells, started = [], time.process_time()
-    for seed, name in sizes.cells:
-        path = chosen.work / f"gradient-{seed}-{name}.json"
-        if not path.is_file():
-            path.write_text(json.dumps(cell(bench, seed, name, sizes)))
-            print(
-                f"{path.stem}: {time.process_time() - started:.0f} s", file=sys.stderr, flush=True
-            )
-        cells.append(json.loads(path.read_text()))
-    command = ["python", "benchmarks/published_gradient.py", *(["--quick"] if chosen.quick else [])]
+    bench = scenario.Bench(size, scenario.images(), work)
+    cells = [
+        kept(work / f"gradient-{seed}-{name}.json", partial(cell, bench, seed, name, sizes))
+        for seed, name in sizes.cells
+    ]
     found = {
         "what": "Inversion of and membership in a published forget gradient, ViT, Fashion-MNIST.",
-        "command": shlex.join(command),
+        "command": command("published_gradient.py", chosen.quick),
         "system": f"{platform.system()} {platform.machine()}, 1 thread, torch {torch.__version__}",
         "sizes": asdict(sizes),
         "summary": summary(cells),
         "cells": cells,
     }
     chosen.out.write_text(json.dumps(found, indent=1) + "\n")
-    draw(chosen.work, sizes, chosen.out.with_suffix(".png"))
+    draw(work, sizes, chosen.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

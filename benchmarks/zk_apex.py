@@ -23,12 +23,12 @@ import dataclasses
 import json
 import os
 import platform
-import shlex
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kept_cells import command, folder, kept
 from rescind.core.mask_terms import TensorTerms
 from rescind.core.partition import Partition
 from rescind.core.run import Recipe
@@ -627,23 +628,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "zk_apex.json")
     chosen = parser.parse_args()
     settle(1)
-    chosen.work.mkdir(parents=True, exist_ok=True)
-    sizes = QUICK if chosen.quick else Sizes()
-    bench, started = Bench(sizes, images(), chosen.work), time.process_time()
+    sizes, work = QUICK if chosen.quick else Sizes(), folder(chosen.work, chosen.quick)
+    bench = Bench(sizes, images(), work)
     made: dict[bool, list[dict[str, Any]]] = {}
     for simulation, wanted in ((True, sizes.simulated), (False, sizes.cells)):
-        made[simulation] = []
-        for seed, name in wanted:
-            path = chosen.work / f"cell-{simulation}-{seed}-{name}.json"
-            if not path.is_file():
-                path.write_text(json.dumps(cell(bench, seed, name, simulation)))
-                print(f"{path.stem}: {time.process_time() - started:.0f} s", file=sys.stderr)
-            made[simulation].append(json.loads(path.read_text()))
+        made[simulation] = [
+            kept(
+                work / f"cell-{simulation}-{seed}-{name}.json",
+                partial(cell, bench, seed, name, simulation),
+            )
+            for seed, name in wanted
+        ]
     found = {
         "what": "Mask, Group-OBS and the directed step on personalised ViTs, Fashion-MNIST.",
-        "command": shlex.join(
-            ["python", "benchmarks/zk_apex.py", *(["--quick"] if chosen.quick else [])]
-        ),
+        "command": command("zk_apex.py", chosen.quick),
         "system": f"{platform.system()} {platform.machine()}, 1 thread, torch {torch.__version__}",
         "sizes": dataclasses.asdict(sizes),
         "cells_reported": len(made[False]),

@@ -19,12 +19,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import shlex
-import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import zk_apex as scenario
+from kept_cells import command, folder, kept
 from published_gradient import spread
 from rescind.core.errors import BadParameter
 from rescind.methods.zk_apex.fisher import matrices, sketches
@@ -210,23 +209,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args()
     settle(1)
-    chosen.work.mkdir(parents=True, exist_ok=True)
+    work = folder(chosen.work, chosen.quick)
     sizes = scenario.QUICK if chosen.quick else FULL
     wanted = (CELLS[0], CELLS[3]) if chosen.quick else CELLS
-    bench = scenario.Bench(sizes, scenario.images(), chosen.work)
-    cells, started = [], time.process_time()
-    for seed, name in wanted:
-        path = chosen.work / f"part-{seed}-{name}.json"
-        if not path.is_file():
-            path.write_text(json.dumps(cell(bench, seed, name)))
-            print(
-                f"{path.stem}: {time.process_time() - started:.0f} s", file=sys.stderr, flush=True
-            )
-        cells.append(json.loads(path.read_text()))
-    command = ["python", "benchmarks/zk_apex_parts.py", *(["--quick"] if chosen.quick else [])]
+    bench = scenario.Bench(sizes, scenario.images(), work)
+    cells = [
+        kept(work / f"part-{seed}-{name}.json", partial(cell, bench, seed, name))
+        for seed, name in wanted
+    ]
     found = {
         "what": "Mask and compensation for a subgroup and a random share, ViTs, Fashion-MNIST.",
-        "command": shlex.join(command),
+        "command": command("zk_apex_parts.py", chosen.quick),
         "system": f"{platform.system()} {platform.machine()}, 1 thread, torch {torch.__version__}",
         "sizes": {k: v for k, v in asdict(sizes).items() if k not in ("cells", "simulated")},
         "summary": summary(cells),

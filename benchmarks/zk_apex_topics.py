@@ -17,13 +17,11 @@ import argparse
 import copy
 import json
 import platform
-import shlex
-import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -34,6 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import zk_apex as scenario
+from kept_cells import command, folder, kept
 from published_gradient import spread
 from rescind.core.mask_terms import TensorTerms
 from rescind.data import bbc_news
@@ -280,20 +279,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args()
     settle(1)
-    chosen.work.mkdir(parents=True, exist_ok=True)
-    sizes, cells, started = QUICK if chosen.quick else Sizes(), [], time.process_time()
-    for seed, topic in sizes.cells:
-        path = chosen.work / f"topic-{seed}-{topic}.json"
-        if not path.is_file():
-            path.write_text(json.dumps(cell(sizes, seed, topic, chosen.work)))
-            print(
-                f"{path.stem}: {time.process_time() - started:.0f} s", file=sys.stderr, flush=True
-            )
-        cells.append(json.loads(path.read_text()))
-    command = ["python", "benchmarks/zk_apex_topics.py", *(["--quick"] if chosen.quick else [])]
+    sizes, work = QUICK if chosen.quick else Sizes(), folder(chosen.work, chosen.quick)
+    cells = [
+        kept(work / f"topic-{seed}-{topic}.json", partial(cell, sizes, seed, topic, work))
+        for seed, topic in sizes.cells
+    ]
     found = {
         "what": "Mask, compensation and directed step: a topic of BBC news goes from a small GPT.",
-        "command": shlex.join(command),
+        "command": command("zk_apex_topics.py", chosen.quick),
         "system": f"{platform.system()} {platform.machine()}, 1 thread, torch {torch.__version__}",
         "sizes": asdict(sizes),
         "differences": "nats a byte less the original's; back: of the topic, after steps with it",
