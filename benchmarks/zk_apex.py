@@ -48,7 +48,7 @@ from rescind.data.fashion_mnist import CLASSES, load
 from rescind.methods.ssd import importance
 from rescind.methods.zk_apex.blocks import from_blocks, into_blocks, sketches_into_blocks
 from rescind.methods.zk_apex.compensate import compensate, mean_diagonal
-from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
+from rescind.methods.zk_apex.fisher import SKETCHES, matrices, mean_gradient, sketches
 from rescind.methods.zk_apex.quantise import (
     VALUE_BYTES,
     compensated,
@@ -490,6 +490,7 @@ def more_edits(
     upright = rows(bench.provider(seed), bench.provider(seed)["labels"] == NAMES[name])
     base = bench.base(seed)
     few = min(480, len(upright["labels"]))
+    few -= few % SKETCHES  # as many in each sketch
     sums = sketches(base, upright, list(matrices(base, MLP).values()), samples=few, seed=3)
     guard = dict(zip(matrices(base, MLP), sums, strict=True))
     found["guard"] = look(float_edit(client, pub.masks["fisher"], 32, guard), tests)
