@@ -47,14 +47,14 @@ def clouds() -> list[dict[str, object]]:
     return found
 
 
-def workspace(folder: Path) -> Workspace:
-    """As trained once, and copied."""
-    template = Path(TEMPLATE.name) / "trained"
+def workspace(folder: Path, recipe: Recipe = RECIPE) -> Workspace:
+    """As trained once for each partition, and copied."""
+    template = Path(TEMPLATE.name) / f"trained-{recipe.partition.shards}"
     if not template.exists():
         for name in ("workspace", "partition"):  # every run places the records in the same cells
             KeyStore(template / "keys").put(name, name.ljust(32, "2").encode())
         trained = open_workspace(template, Settings(executor="inline", near_threshold=1.0))
-        trained.train(RECIPE, clouds(), key="id", subject="who", store=True)
+        trained.train(recipe, clouds(), key="id", subject="who", store=True)
         trained.backends.ledger.close()
     shutil.copytree(template, folder)
     return open_workspace(folder)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from requested_workspace import clouds, concept, keys_of, stored, workspace
+from requested_workspace import RECIPE, clouds, concept, keys_of, stored, workspace
 
 from rescind import editing, pipeline, state, steps
 from rescind.committed import mask_seals
-from rescind.core.errors import BadParameter, Refused, StaleVersion
+from rescind.core.errors import BadParameter, Refused, StaleVersion, UnsupportedModel
+from rescind.core.partition import Partition
 from rescind.core.request import Request
 from rescind.methods.zk_apex.fisher import mean_gradient, sketches
 from rescind.methods.zk_apex.method import ZkApex
@@ -273,3 +274,12 @@ def test_an_orders_choices_are_those_of_a_wish() -> None:
     """What `rescind zk order` and `rescind zk mask` take where nothing is said."""
     for name in ("alpha", "reached", "bits"):
         assert getattr(Choices(), name) == getattr(Wish(goal="class", records=500), name)
+
+
+def test_a_model_of_several_parts_has_no_mask(tmp_path: Path) -> None:
+    sharded = replace(RECIPE, method="sisa", partition=Partition(2, 1, 0.1))
+    ws = workspace(tmp_path / "ws", sharded)
+    request = concept(ws, method="sisa")
+    with pytest.raises(UnsupportedModel, match="The model has 2 parts"):
+        ordered(ws, request)
+    assert not stored(ws)
