@@ -150,6 +150,23 @@ def test_a_proof_is_of_one_length_and_has_one_spelling() -> None:
     refused(made.statement, made.public, large)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_drawn_damage_is_refused_and_nothing_else_happens(seed: int) -> None:
+    """Some bytes are others, a stretch is cut out, written twice, or random, or all of it is."""
+    made, data = honest()
+    draw = np.random.default_rng(seed)
+    start, end = sorted(int(x) for x in draw.integers(0, len(data), 2))
+    other = bytes([data[start] ^ int(draw.integers(1, 256))])
+    for damaged in (
+        data[:start] + other + data[start + 1 :],
+        data[:start] + data[end + 1 :],
+        data[:end] + data[start:],
+        data[:start] + draw.bytes(end - start + 1) + data[end + 1 :],
+        draw.bytes(len(data)),
+    ):
+        refused(made.statement, made.public, damaged)
+
+
 def test_columns_cannot_be_exchanged_nor_trees() -> None:
     made, data = honest()
     proof = read(made.statement, data)
