@@ -1,14 +1,15 @@
-"""Commit to all parts that may serve and to the manifest, so that proofs can name them later."""
+"""Commit to what may serve, the planned orders and the manifest, for later proofs to name them."""
 
 from __future__ import annotations
 
-from rescind import state
+from rescind import methods_of, state
 from rescind.backends import Backends
 from rescind.core.canonical import plain
 from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
+from rescind.core.run import Order
 from rescind.proofs import merkle
-from rescind.proofs.commitments import KIND, Committed, part_leaf
+from rescind.proofs.commitments import KIND, Committed, order_leaf, part_leaf
 from rescind.proofs.key_tree import TreeHead
 
 TABLE = "committed"
@@ -16,17 +17,20 @@ MASKS = "mask_orders"  # seals, by request
 
 
 def commit(b: Backends, request: Request | None = None) -> None:
-    """Enter a commitment to all parts that may serve, and to the manifest, if there is none yet.
+    """Enter a commitment to all parts that may serve, to the orders that they are prefixes of, and
+    to the manifest, if there is none yet.
 
     After the erasure of a request it names the cells that were cut.
     """
-    parts, listed = state.parts(b), state.manifest(b)
+    parts, listed, planned = state.parts(b), state.manifest(b), orders(b)
     found = Committed(
         parts=merkle.root([part_leaf(p) for p in parts]),
         count=len(parts),
         manifest=TreeHead(listed.digest, listed.depth, listed.nonce),
         request=request.id if request else None,
         cells=tuple(sorted(request.cells)) if request else (),
+        orders=merkle.root([order_leaf(o) for o in planned]),
+        planned=len(planned),
     )
     now = {"parts": found.parts, "manifest": found.manifest.root, "request": found.request}
     known = b.ledger.get(TABLE, "current") or {}
@@ -34,6 +38,12 @@ def commit(b: Backends, request: Request | None = None) -> None:
         return
     write = Write(TABLE, "current", now)
     b.ledger.append(Entry(KIND, found.request, plain(found), (write,)))
+
+
+def orders(b: Backends) -> tuple[Order, ...]:
+    """The orders that the recipe plans, whose prefixes serve."""
+    run = state.run(b)
+    return methods_of.orders(run.recipe, run.blocks)
 
 
 def ledger_root(b: Backends, size: int) -> str:

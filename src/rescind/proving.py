@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rescind import certify, erasure, state
+from rescind import certify, committed, erasure, state
 from rescind.backends import Backends
 from rescind.committed import digests as digests_of
 from rescind.committed import ledger_root as ledger_root
 from rescind.core.canonical import dumps, plain
 from rescind.core.errors import BadParameter, InsufficientEvidence, VerificationFailed
 from rescind.core.protocols import Entry
-from rescind.core.run import Snapshot
+from rescind.core.run import Order, Snapshot
 from rescind.core.version import selection
 from rescind.proofs import merkle
 from rescind.proofs.commitments import (
@@ -19,9 +19,11 @@ from rescind.proofs.commitments import (
     VERSION,
     LineageProof,
     Opened,
+    PlannedOrder,
     Receipt,
     ServedPart,
     facts_of,
+    order_leaf,
     part_leaf,
 )
 from rescind.proofs.consistency import consistency as consistency_path
@@ -77,7 +79,7 @@ def prove(b: Backends, request_id: str, taken: bytes | None = None) -> bytes:
         root=said.ledger_root,
         before=_opened(before[-1], digests),
         after=_opened(after[-1], digests),
-        served=_served(entries, before[-1], released[-1]),
+        served=_served(entries, before[-1], released[-1], committed.orders(b)),
         receipted=_receipted(record, commitments, before[-1], digests),
         absent=None if record is None else _absent(b, after[-1], record),
     )
@@ -106,9 +108,11 @@ def _opened(entry: Entry, digests: Sequence[str]) -> Opened:
     return Opened(entry, merkle.inclusion(digests, entry.seq - 1))
 
 
-def _served(entries: Sequence[Entry], before: Entry, seq: int) -> tuple[ServedPart, ...]:
-    """The parts that served from the release on, each with its path among those of before; another
-    request may have cut some by the time of the certificate.
+def _served(
+    entries: Sequence[Entry], before: Entry, seq: int, orders: Sequence[Order]
+) -> tuple[ServedPart, ...]:
+    """The parts that served from the release on, each with its path among those of before, and that
+    of its order; another request may have cut some by the time of the certificate.
     """
     old = _parts_at(entries, before.seq)
     leaves = [part_leaf(p) for p in old]
@@ -117,8 +121,21 @@ def _served(entries: Sequence[Entry], before: Entry, seq: int) -> tuple[ServedPa
     for part in selection(_parts_at(entries, seq)):
         index = where.get(part_leaf(part))
         path = () if index is None else merkle.inclusion(leaves, index)
-        found.append(ServedPart(part, index, path))
+        found.append(ServedPart(part, index, path, _planned(part, orders, facts_of(before).orders)))
     return tuple(found)
+
+
+def _planned(part: Snapshot, orders: Sequence[Order], root: str) -> PlannedOrder | None:
+    """The committed order that a part is a prefix of; None if there is none, or if another version
+    of the method would lay them out otherwise now.
+    """
+    leaves = [order_leaf(o) for o in orders]
+    if merkle.root(leaves) != root:
+        return None
+    for index, order in enumerate(orders):
+        if part.begins(order):
+            return PlannedOrder(order, index, merkle.inclusion(leaves, index))
+    return None
 
 
 def _parts_at(entries: Sequence[Entry], seq: int) -> list[Snapshot]:

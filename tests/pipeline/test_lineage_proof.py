@@ -60,7 +60,13 @@ def lineage_of(found: Verification) -> dict[str, str]:
     return {c.name: c.outcome for c in found.checks if c.name.startswith("lineage")}
 
 
-ALL = {"lineage ledger", "lineage served", "lineage prefix", "lineage record"}
+ALL = {
+    "lineage ledger",
+    "lineage served",
+    "lineage prefix",
+    "lineage order",
+    "lineage record",
+}
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +129,18 @@ LIES: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
     "place of a part": ("lineage prefix", at("served", 0, "index")),
     "path of a part": ("lineage prefix", at("served", 0, "path", 0)),
     "blocks of a part": ("lineage prefix", at("served", 0, "part", "blocks", 0, 0)),
+    "commitment to orders": ("lineage ledger", at("before", "entry", "facts", "orders")),
+    "place of an order": ("lineage order", at("served", 0, "planned", "index")),
+    "path of an order": ("lineage order", at("served", 0, "planned", "path", 0)),
+    "slices of an order": ("lineage order", at("served", 0, "planned", "order", "slices", 0)),
+    "blocks of an order": ("lineage order", at("served", 0, "planned", "order", "blocks", 1, 0)),
+    "another order": (
+        "lineage order",
+        lambda p: p["served"][0].update(planned=p["served"][-1]["planned"]),
+    ),
     "absence": ("lineage record", at("absent", "salt")),
     "no absence": ("lineage record", lambda p: p.update(absent=None)),
-    "another version": ("lineage", lambda p: p.update(version="lineage 2")),
+    "another version": ("lineage", lambda p: p.update(version="lineage 3")),
     "another field": ("lineage", lambda p: p.update(more=1)),
     "no such field": ("lineage", lambda p: p.pop("served")),
 }
@@ -139,7 +154,35 @@ def test_each_changed_field_fails_its_check(proved: Proved, lie: str) -> None:
 
 def test_a_part_that_is_called_a_later_one_is_not_passed_over(proved: Proved) -> None:
     found = proved.changed(lambda p: p["served"][0].update(index=None, path=[]))
-    assert found["lineage prefix"] == "not checked" and found["lineage served"] == "passed"
+    assert found["lineage prefix"] == found["lineage order"] == "not checked"
+    assert found["lineage served"] == "passed"
+
+
+def test_a_part_of_no_committed_order_is_not_passed_over(proved: Proved) -> None:
+    found = proved.changed(lambda p: p["served"][0].update(planned=None))
+    assert found["lineage order"] == "not checked" and found["lineage prefix"] == "passed"
+
+
+def test_the_committed_orders_are_those_that_were_trained(proved: Proved) -> None:
+    b = proved.ws.backends
+    first = next(e for e in b.ledger.entries() if e.kind == KIND)
+    trained = {(s.shard, s.order, s.slices, s.blocks) for s in state.run(b).checkpoints}
+    planned = committed.orders(b)
+    assert first.facts["planned"] == len(planned) == 4
+    assert first.facts["orders"] == merkle.root(
+        [digest([o.shard, o.index, o.slices, o.blocks]) for o in planned]
+    )
+    assert {(o.shard, o.index, o.slices, o.blocks) for o in planned} <= trained
+
+
+def test_a_prefix_of_an_order_that_was_not_committed_to_is_refused(proved: Proved) -> None:
+    """A server that cut a slice out of the middle: its weights are of an order of its own."""
+
+    def skipped(proof: dict[str, Any]) -> None:
+        order = proof["served"][0]["planned"]["order"]
+        order["slices"] = order["slices"][::-1]
+
+    assert proved.changed(skipped)["lineage order"] == "failed"
 
 
 @pytest.mark.parametrize("field", ["key", "digest", "cell", "multiplicity"])

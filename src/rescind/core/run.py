@@ -157,6 +157,13 @@ class Snapshot:
     def cells(self) -> frozenset[str]:
         return frozenset(str(Cell(self.shard, k)) for k in self.slices)
 
+    def begins(self, order: Order) -> bool:
+        """Whether it is what the first stages of an order give."""
+        stages = len(self.slices)
+        return (self.shard, self.order) == (order.shard, order.index) and (
+            self.slices == order.slices[:stages] and self.blocks == order.blocks[:stages]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Environment:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from rescind.core.canonical import build, digest, dumps
 from rescind.core.errors import RescindError, VerificationFailed
 from rescind.core.protocols import Entry
-from rescind.core.run import Snapshot
+from rescind.core.run import Order, Snapshot
 from rescind.proofs.key_tree import Place, TreeHead
 
-VERSION = "lineage 1"
+VERSION = "lineage 2"
 KIND = "parts.committed"  # of the ledger entries that hold a commitment
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The facts of a commitment: all parts that may serve, and the manifest.
+    """The facts of a commitment: all parts that may serve, the manifest, and the planned orders.
 
     ``request`` and ``cells`` name what was erased before it, if anything was.
     """
@@ -26,6 +26,8 @@ class Committed:
     manifest: TreeHead
     request: str | None = None
     cells: tuple[str, ...] = ()
+    orders: str = ""
+    planned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,24 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedOrder:
+    """An order with its place and path among those of the earlier commitment."""
+
+    order: Order
+    index: int
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServedPart:
     """A served part with its place and path among the parts of the earlier commitment; ``index`` is
-    None for one that was made later.
+    None for one that was made later, ``planned`` for one of no committed order.
     """
 
     part: Snapshot
     index: int | None = None
     path: tuple[str, ...] = ()
+    planned: PlannedOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,11 @@ class LineageProof:
 def part_leaf(part: Snapshot) -> str:
     """The leaf of a part: what it holds and what it is a function of, not where it is stored."""
     return digest([part.shard, part.order, part.slices, part.blocks, part.digest, part.records])
+
+
+def order_leaf(order: Order) -> str:
+    """The leaf of an order: whose it is, its slices one after another, the blocks of each stage."""
+    return digest([order.shard, order.index, order.slices, order.blocks])
 
 
 def facts_of(entry: Entry) -> Committed:

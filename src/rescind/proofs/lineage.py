@@ -7,7 +7,8 @@ Merkle paths alone show, to whoever holds a certificate and this proof:
 2. the parts in the proof are the model that the certificate certifies;
 3. each served part was among the committed ones, and none of its cells was cut; where one was
    made later this stays unchecked;
-4. with the receipt of a record: it stood in a committed manifest, in a cell that was cut, and its
+4. each of these is the beginning of an order of slices that was committed to;
+5. with the receipt of a record: it stood in a committed manifest, in a cell that was cut, and its
    key stands nowhere in the manifest after the erasure.
 
 It carries no exact claim: that the bytes of a part follow from the records of its cells is what a
@@ -30,8 +31,10 @@ from rescind.proofs.commitments import (
     VERSION,
     Committed,
     LineageProof,
+    PlannedOrder,
     Receipt,
     facts_of,
+    order_leaf,
     part_leaf,
     wrong,
 )
@@ -186,6 +189,27 @@ def _prefix(case: _Case) -> str | None:
     )
 
 
+def _order(case: _Case) -> str | None:
+    """Each served part is the beginning of an order that was planned before the request."""
+    before, served = case.before, case.proof.served
+    if not before.orders or any(s.index is None or s.planned is None for s in served):
+        return None  # one made later may hold what is left of a slice that was cut
+    stages = [_begins(each.part, each.planned, before) for each in served if each.planned]
+    return (
+        f"all {len(served)} served parts are beginnings, {sum(len(s.part.slices) for s in served)}"
+        f" of {sum(stages)} stages, of orders that were committed to before the request"
+    )
+
+
+def _begins(part: Snapshot, planned: PlannedOrder, before: Committed) -> int:
+    """The stages of the committed order that a part is the beginning of."""
+    leaf = order_leaf(planned.order)
+    verify_inclusion(leaf, planned.index, before.planned, planned.path, before.orders)
+    if not part.begins(planned.order):
+        raise wrong(f"a part of shard {part.shard} is not the beginning of its order")
+    return len(planned.order.slices)
+
+
 def _record(case: _Case) -> str | None:
     """The record of the receipt was in a committed manifest, and its key is in the later none."""
     taken, proof = case.receipt, case.proof
@@ -214,9 +238,11 @@ RULES: dict[str, Rule] = {
     "lineage ledger": _ledger,
     "lineage served": _served,
     "lineage prefix": _prefix,
+    "lineage order": _order,
     "lineage record": _record,
 }
 MISSING = {
+    "lineage order": "a served part was made after the request, or is of no committed order",
     "lineage prefix": "served parts were made after the request; a replay speaks for them",
     "lineage record": "no receipt of a record was given",
 }
