@@ -157,7 +157,7 @@ def test_a_gradient_along_the_direction_does_not_reach_the_floor() -> None:
     _, direction = forgetting()
     fake = {n: g.copy() for n, g in own.gradients.items()}
     for t in epoch.epoch.tensors:
-        scale = 120 * t.gradient_step / np.abs(direction[t.name]).max()
+        scale = 60 * t.gradient_step / np.abs(direction[t.name]).max()
         fake[t.name][:] = direction[t.name] * scale
     committed, opening = commit(epoch.epoch, own.weights, fake)
     assert committed.roots.gradients

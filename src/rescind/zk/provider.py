@@ -13,6 +13,7 @@ from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import soundness
 from rescind.proofs.mask_proof.soundness import columns_for
 from rescind.proofs.mask_proof.statement import LARGEST, SMALLEST, Public, Statement
+from rescind.zk import grid
 from rescind.zk.client import carried_out
 from rescind.zk.exceptions import Carried
 from rescind.zk.tensors import (
@@ -184,11 +185,12 @@ def _terms(name: str, weights: Tensors, gradients: Tensors, wish: Wish) -> Tenso
             do="Name the same tensors in all files.",
         )
     seen = np.abs(gradients[name].astype(np.float64))
-    step = float(np.quantile(seen, CLIPPED)) / 64
-    if not step > 0.0:
+    high = float(np.quantile(seen, CLIPPED))
+    if not high > 0.0:
         raise InsufficientEvidence(
             f"The gradients of {name} are 0.", do="Leave this tensor out of the mask."
         )
+    step = grid.up(high / 64)
     units = np.clip(np.rint(gradients[name] / step), -127, 127)
     largest = max(float(np.abs(weights[name]).max()) * ROOM, 1e-6)
     limit = 2 ** (8 * wish.value_bytes - 1) - 1
@@ -197,7 +199,7 @@ def _terms(name: str, weights: Tensors, gradients: Tensors, wish: Wish) -> Tenso
         shape=tuple(weights[name].shape),
         weight_bits=int(np.floor(np.log2(limit / largest))),
         gradient_step=step,
-        damping=max(1, round(wish.damping * len(units) * float((units**2).mean()))),
+        damping=grid.up_whole(wish.damping * len(units) * float((units**2).mean())),
     )
 
 

@@ -9,6 +9,7 @@ from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadParameter, VerificationFailed
 from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof.statement import VERSION, Public, Statement
+from rescind.zk import grid
 
 GOALS = ("class", "concept")
 FEWEST = 500  # records behind a published gradient: of fewer it shows them
@@ -61,7 +62,11 @@ class MaskOrder:
 class Epoch:
     """The terms of all proofs of an epoch, from the provider's own model alone.
 
-    ``tensors`` have no pull and no floor yet: those are in the order, whose seal stands here.
+    ``tensors`` have no pull and no floor yet: those are in the order, whose seal stands here. Their
+    units and dampings are on the public grid (``grid``).
+
+    Raises:
+        BadParameter: one of them is not.
     """
 
     id: str
@@ -74,6 +79,11 @@ class Epoch:
     opened: int
     size: int
     seal: str
+
+    def __post_init__(self) -> None:
+        for t in self.tensors:
+            grid.check(t.gradient_step, f"The unit of the gradients of {t.name}")
+            grid.check(t.damping, f"The damping of {t.name}")
 
     def statement(self, order: MaskOrder, exceptions: tuple[int, ...], roots: Roots) -> Statement:
         """What a client proves.
