@@ -26,7 +26,7 @@ def test_a_stranger_checks_the_proof_of_lineage(fresh: Place, tmp_path: Path) ->
     ok("certificate", "export", request, "--out", cert, *fresh.at)
     checked = ("certificate", "verify", cert, "--proof", proof)
     said = {c["name"]: c["outcome"] for c in parsed(*checked, "--opening", receipt)["checks"]}
-    assert [said[n] for n in said if n.startswith("lineage")] == ["passed"] * 4
+    assert [said[n] for n in said if n.startswith("lineage")] == ["passed"] * 5
     assert "never trained on" in ok(*checked)
     assert "Give --proof too" in rescind("certificate", "verify", cert, "--opening", cert).stderr
     assert "--opening order.json" in rescind(*checked, "--mask", proof).stderr

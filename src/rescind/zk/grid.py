@@ -1,7 +1,7 @@
 """The public grid of scales: a number of it tells little more of a model than its size.
 
-Its numbers are 4, 5, 6 or 7 times a power of two, a step of at most a quarter. A scale that was read
-off a model, written out, would tell the value of one of its gradients to sixteen digits.
+Its numbers are 4, 5, 6 or 7 times a power of two, a step of at most a quarter. A scale that was
+read off a model, written out, would tell the value of one of its gradients to sixteen digits.
 """
 
 from __future__ import annotations
