@@ -21,6 +21,8 @@ from rescind.training.modules import Classification
 from rescind.training.whole import WholeModel
 from rescind.workspace import Workspace, new_workspace
 from rescind.zk import receipts
+from rescind.zk.check import Received
+from rescind.zk.client import Opening, commit, compensate, prove_once
 from rescind.zk.entries import Receipt
 from rescind.zk.provider import Made, Wish, make
 from rescind.zk.tensors import Tensors
@@ -121,6 +123,24 @@ def receipt_of(commitment: Commitment) -> Receipt:
     """Each commitment is another client's of the epoch of ``made()``."""
     name = digest(plain(commitment))
     return receipts.enter(workspace().backends, made().epoch, commitment, name)
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Nothing is told."""
+
+
+@cache
+def received() -> tuple[Received, Opening, Any]:
+    """What a verifier gets of an honest client, its opening, and the new weights."""
+    epoch, own = made(), client()
+    committed, opening = commit(epoch.epoch, own.weights, own.gradients)
+    new, _ = compensate(epoch.epoch, epoch.order, epoch.public, own.weights, own.gradients)
+    statement, proof, used = prove_once(
+        epoch.epoch, epoch.order, epoch.public, own.weights, own.gradients, opening, quiet
+    )
+    receipt = receipt_of(committed)
+    got = Received(epoch.epoch, epoch.order, committed, receipt, statement, epoch.public, proof)
+    return got, used, new
 
 
 def accuracy(model: WholeModel, weights: Tensors | None, label: int) -> float:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from parties import accuracy, client, forgetting, made, provider, receipt_of
+from parties import accuracy, client, forgetting, made, provider, quiet, receipt_of, received
 
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
@@ -19,9 +17,8 @@ from rescind.proofs.mask_proof.witness import Secret, stack_witness
 from rescind.proofs.signing import load_public
 from rescind.workspace import new_workspace
 from rescind.zk import receipts, signed
-from rescind.zk.check import Received, check
+from rescind.zk.check import check
 from rescind.zk.client import (
-    Opening,
     carried_out,
     commit,
     compensate,
@@ -33,24 +30,6 @@ from rescind.zk.provider import Wish, _size, check_slack, make
 from rescind.zk.tensors import blocks_of, floats, save_public, whole, whole_gradients
 from rescind.zk.tensors import load_public as load_mask
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, slack
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Nothing is told."""
-
-
-@cache
-def received() -> tuple[Received, Opening, Any]:
-    """What a verifier gets of an honest client, its opening, and the new weights."""
-    epoch, own = made(), client()
-    committed, opening = commit(epoch.epoch, own.weights, own.gradients)
-    new, _ = compensate(epoch.epoch, epoch.order, epoch.public, own.weights, own.gradients)
-    statement, proof, used = prove_once(
-        epoch.epoch, epoch.order, epoch.public, own.weights, own.gradients, opening, quiet
-    )
-    receipt = receipt_of(committed)
-    got = Received(epoch.epoch, epoch.order, committed, receipt, statement, epoch.public, proof)
-    return got, used, new
 
 
 def test_an_honest_client_is_believed_and_has_forgotten_more() -> None:

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
     from rescind.workspace import Workspace
 
 
+LARGEST = 2**31  # bytes of what a stranger sends and is read whole
+
+
 def bytes_of(path: Path, what: str) -> bytes:
     """The bytes of a file that the user named.
 
     Raises:
-        BadParameter: there is none.
+        BadParameter: there is none, or it is larger than anything that rescind writes.
     """
     if not path.is_file():
         raise BadParameter(f"There is no {what} file {path}.", do="Check the path.")
+    if path.stat().st_size > LARGEST:
+        raise BadParameter(
+            f"The {what} file {path} has {path.stat().st_size:,} bytes.",
+            f"No file of this kind has more than {LARGEST:,}.",
+            "Ask for the right file.",
+        )
     return path.read_bytes()
 
 

@@ -25,6 +25,7 @@ from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
 if TYPE_CHECKING:
     from rescind.backends import Backends
 
+LARGEST = 2**31  # bytes of what is read whole
 INPUTS = ("weights", "gradients", "mask", "direction")
 T = TypeVar("T", Commitment, Statement, Opening)
 
@@ -293,10 +294,15 @@ def read_bytes(path: Path) -> bytes:
     """Of a file.
 
     Raises:
-        BadParameter: there is none.
+        BadParameter: there is none, or it is larger than anything that rescind writes.
     """
     if not path.is_file():
         raise BadParameter(f"There is no file {path}.", do="Check the path.")
+    if path.stat().st_size > LARGEST:
+        raise BadParameter(
+            f"{path} has {path.stat().st_size:,} bytes, and no such file more than {LARGEST:,}.",
+            do="Ask for the right file.",
+        )
     return path.read_bytes()
 
 

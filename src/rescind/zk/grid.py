@@ -6,16 +6,18 @@ read off a model, written out, would tell the value of one of its gradients to s
 
 from __future__ import annotations
 
-from math import ceil, frexp, isfinite, ldexp
+from math import ceil, frexp, ldexp
 
 from rescind.core.errors import BadParameter
+
+LARGEST = 2.0**64
 
 
 def up(value: float) -> float:
     """The least number of the grid that is not below ``value``.
 
     Raises:
-        BadParameter: it is not finite and above 0.
+        BadParameter: it is not above 0, or beyond all that a scale could be.
     """
     _refuse(value)
     share, power = frexp(value)  # share from .5 below 1
@@ -42,5 +44,5 @@ def check(value: float, what: str) -> None:
 
 
 def _refuse(value: float) -> None:
-    if not (isfinite(value) and value > 0.0):
-        raise BadParameter(f"{value} is no scale.", do="A scale is finite and above 0.")
+    if not 0.0 < value < LARGEST:
+        raise BadParameter("A scale is no number above 0.", do="A scale is finite and above 0.")

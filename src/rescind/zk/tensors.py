@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ from rescind.proofs.mask_proof.statement import Public
 
 Tensors = Mapping[str, NDArray[Any]]
 Whole = NDArray[np.int64]
+BadZip = zipfile.BadZipFile
 DIRECTION = 32  # root mean square of g in units
+LARGEST = 2**30  # weights that a mask is read for
 
 
 def load_tensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -108,22 +113,41 @@ def save_public(path: Path, public: Public) -> None:
 
 
 def load_public(path: Path) -> Public:
-    """Mask and direction of a file.
+    """Mask and direction of a file, whose sizes are looked at before anything is unpacked.
 
     Raises:
         BadParameter: there is no such file.
-        BadData: it holds something else.
+        BadData: it holds something else, or more than a mask could.
     """
     if not path.is_file():
         raise BadParameter(f"There is no file {path}.", do="Name the provider's mask.npz.")
     try:
-        with np.load(path, allow_pickle=False) as found:
-            mask, direction = found["mask"], found["direction"]
-    except (ValueError, OSError, KeyError) as error:
-        raise BadData(f"{path} holds no mask: {error}.") from error
-    if mask.dtype != np.bool_ or direction.dtype != np.int8 or mask.ndim != 2:
-        raise BadData(f"{path} holds no mask of blocks.", do="Name the provider's mask.npz.")
+        with zipfile.ZipFile(path) as found:
+            mask, direction = _array(found, "mask", "?"), _array(found, "direction", "b")
+    except (ValueError, OSError, KeyError, EOFError, RuntimeError, zlib.error, BadZip) as error:
+        raise BadData(f"{path} holds no mask: {str(error)[:80]}.") from error
     return Public(mask, direction)
+
+
+def _array(found: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
+    """One array of two dimensions; a hostile file of a few kilobytes could unpack to terabytes."""
+    with found.open(f"{name}.npy") as source:
+        version = np.lib.format.read_magic(source)
+        if version != (1, 0):
+            raise ValueError(f"{name} is of another version")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(source)
+        if dtype.char != kind or len(shape) != 2 or fortran:
+            raise ValueError(f"{name} is no array of blocks")
+        count = prod(shape)
+        if not 0 < count <= LARGEST:
+            raise ValueError(f"{name} has {count} numbers, and a mask at most {LARGEST}")
+        data = source.read(count)
+        if len(data) != count or source.read(1):
+            raise ValueError(f"{name} has not {count} numbers")
+    values = np.frombuffer(data, dtype=np.uint8)
+    if kind == "?" and bool((values > 1).any()):
+        raise ValueError(f"{name} holds what is neither 0 nor 1")
+    return values.view(dtype).reshape(shape)
 
 
 def _units(tensors: Tensors, terms: TensorTerms, scale: float, more: int = 0) -> Whole:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,16 +64,23 @@ class Statement:
                 (not _power(self.size), f"rows have {self.size} numbers"),
                 (not 1 <= self.opened < self.size, f"{self.opened} columns are opened"),
                 (not _terms_fit(self.tensors), "a tensor's numbers are out of range"),
-                (
-                    list(self.exceptions) != sorted(set(self.exceptions))
-                    or any(not 0 <= e < self.blocks for e in self.exceptions),
-                    "exceptions are no sorted numbers of blocks",
-                ),
+                (not all(map(_digest_or_none, self._digests)), "a root or a digest is no hash"),
+                (not self._exceptions_fit(), "exceptions are no sorted numbers of blocks"),
             )
             if wrong
         ]
         if problems:
             raise BadParameter(f"The statement cannot be proved: {'; '.join(problems)}.")
+
+    def _exceptions_fit(self) -> bool:
+        listed = self.exceptions
+        rising = all(one < after for one, after in pairwise(listed))
+        ends = not listed or (self.block > 0 and listed[0] >= 0 and listed[-1] < self.blocks)
+        return rising and ends
+
+    @property
+    def _digests(self) -> tuple[str, ...]:
+        return self.mask, self.direction, self.weights, self.gradients, self.post
 
     @property
     def blocks(self) -> int:
@@ -100,6 +109,11 @@ class Statement:
 
 def _power(size: int) -> bool:
     return SMALLEST <= size <= LARGEST and size & (size - 1) == 0
+
+
+def _digest_or_none(text: str) -> bool:
+    """A statement of sizes alone has none yet."""
+    return not text or re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def _terms_fit(tensors: Sequence[TensorTerms]) -> bool:
