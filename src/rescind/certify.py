@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rescind import auditing, committed, state
+from rescind import absences, auditing, committed, state
 from rescind.backends import Backends
 from rescind.core.audit import AuditVerdict
 from rescind.core.canonical import build, digest, plain
@@ -41,6 +41,7 @@ def certify(b: Backends, request: Request) -> Certificate:
         return load(b, request.id)
     _check_suppressed(b, request)
     committed.commit(b, request)
+    absences.keep(b, request, committed.last(b).manifest)
     b.ledger.verify()  # what is signed is read from projections that only entries may have changed
     b.ledger.checkpoint()  # before it says "destroyed", no deleted row may linger in the log
     statement = _statement(b, request)

@@ -9,7 +9,7 @@ from rescind.core.protocols import Entry, Write
 from rescind.core.request import Request
 from rescind.core.run import Order
 from rescind.proofs import merkle
-from rescind.proofs.commitments import KIND, Committed, order_leaf, part_leaf
+from rescind.proofs.commitments import KIND, Committed, facts_of, order_leaf, part_leaf
 from rescind.proofs.key_tree import TreeHead
 
 TABLE = "committed"
@@ -38,6 +38,11 @@ def commit(b: Backends, request: Request | None = None) -> None:
         return
     write = Write(TABLE, "current", now)
     b.ledger.append(Entry(KIND, found.request, plain(found), (write,)))
+
+
+def last(b: Backends) -> Committed:
+    """The latest commitment."""
+    return facts_of([e for e in b.ledger.entries() if e.kind == KIND][-1])
 
 
 def orders(b: Backends) -> tuple[Order, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rescind import certify, committed, erasure, state
+from rescind import absences, certify, committed, erasure, state
 from rescind.backends import Backends
 from rescind.committed import digests as digests_of
 from rescind.committed import ledger_root as ledger_root
@@ -54,8 +54,8 @@ def prove(b: Backends, request_id: str, taken: bytes | None = None) -> bytes:
 
     Raises:
         UnknownKey: the request has no certificate.
-        InsufficientEvidence: the workspace is older than such commitments; another erasure has
-            rewritten the manifest since, and the absence can no longer be opened.
+        InsufficientEvidence: the workspace is older than such commitments; or the receipt is of a
+            record whose absence was not kept (``absences``).
         BadParameter: the receipt is none, or of a manifest of another workspace.
     """
     said = read_statement(certify.load(b, request_id).payload)
@@ -176,11 +176,16 @@ def _receipted(
 
 
 def _absent(b: Backends, after: Entry, record: Receipt) -> Place:
+    head, request = facts_of(after).manifest, after.request or ""
+    kept = absences.kept(b, request, head, record.key)
+    if kept is not None:
+        return kept
     tree = erasure.key_tree(b)
-    if tree.head != facts_of(after).manifest:
+    if tree.head != head:
         raise InsufficientEvidence(
-            "Another erasure has rewritten the manifest since, and the tree of then is gone.",
-            "The absence of the record can be shown in the manifest of then only.",
-            "Make the proof without the receipt, or that of the latest request.",
+            "The absence of this record in the manifest after the erasure was not kept.",
+            f"It is kept for the records of a request, up to {absences.MOST:,}; for others the"
+            " secret that it needs went with the next erasure.",
+            "Give a receipt of one of its records, or make the proof without one.",
         )
     return tree.absent(record.key)

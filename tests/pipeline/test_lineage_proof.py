@@ -12,7 +12,7 @@ import pytest
 import tiny_workspace
 from tiny_workspace import ask, keys_in
 
-from rescind import committed, proving, state
+from rescind import absences, committed, proving, state
 from rescind.backends import Backends
 from rescind.committed import ledger_root
 from rescind.core.canonical import digest, dumps, plain
@@ -260,20 +260,39 @@ def test_a_withdrawal_before_the_certificate_takes_nothing_from_the_proof(
     assert found["lineage ledger"] == "passed"
 
 
-def test_after_a_later_erasure_the_absence_is_no_longer_opened(
-    make: Callable[..., Workspace],
+def test_after_a_later_erasure_the_absence_is_still_opened(
+    make: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ws = make()
-    first, second = keys_in(ws, "0.0")[0], keys_in(ws, "1.1")[0]
-    receipt = proving.receipt(ws.backends, first)
+    first, second, third = keys_in(ws, "0.0")[0], keys_in(ws, "1.1")[0], keys_in(ws, "1.0")[0]
+    receipt, other = (proving.receipt(ws.backends, key) for key in (first, third))
     request = ws.request(ask(first))
     ws.process(request.id)
     ws.process(ws.request(ask(second)).id)
-    with pytest.raises(InsufficientEvidence, match="rewritten"):
-        proving.prove(ws.backends, request.id, receipt)
-    proof = proving.prove(ws.backends, request.id)
-    found = lineage_of(verify(ws.certificate_file(request.id), proof=proof))
-    assert found["lineage prefix"] == "passed"
+    proof = proving.prove(ws.backends, request.id, receipt)
+    found = verify(ws.certificate_file(request.id), proof=proof, receipt=receipt)
+    assert lineage_of(found) == dict.fromkeys(ALL, "passed")
+    with pytest.raises(InsufficientEvidence, match="was not kept"):
+        proving.prove(ws.backends, request.id, other)  # a record that was not asked for
+    monkeypatch.setattr(absences, "MOST", 0)
+    late = ws.request(ask(third))
+    ws.process(late.id)
+    assert ws.backends.artifacts.find(f"absence/{late.id}") is None
+    proving.prove(ws.backends, late.id, other)
+    ws.process(ws.request(ask(keys_in(ws, "0.0")[0])).id)  # rewrites the manifest, cuts no more
+    with pytest.raises(InsufficientEvidence, match="up to 0"):
+        proving.prove(ws.backends, late.id, other)
+
+
+def test_what_is_kept_of_an_absence_is_encrypted_and_names_no_key(proved: Proved) -> None:
+    b = proved.ws.backends
+    name = f"absence/{proved.request.id}"
+    stored = b.artifacts.get(name)
+    assert proved.key.encode() not in stored and len(json.loads(stored)) == 1
+    salt = json.loads(stored)[0]["salt"].encode()
+    files = [p for p in proved.ws.folder.rglob("*") if p.is_file()]
+    assert files and not any(salt in p.read_bytes() for p in files)
+    assert all(not a.cells for a in b.artifacts.list() if a.kind == "absence")
 
 
 def test_commitments_are_entered_when_what_may_serve_changes(

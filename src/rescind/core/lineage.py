@@ -19,6 +19,7 @@ ArtifactKind = Literal[
     "audit",
     "seeds",
     "mask",
+    "absence",
 ]
 
 
