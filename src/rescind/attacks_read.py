@@ -115,7 +115,11 @@ def read_relearned(given: Attacked, seed: int, progress: Progress) -> dict[str, 
     budget = Budget(steps=STEPS, lr=given.desk.run.recipe.optimizer.lr)
     score = _score(given)
     before, after = given.module(given.before), given.module(given.after)
-    hidden = [behind_last_layer(before, given.whole, s) for s in range(MODELS) if given.whole]
+    hidden = [
+        behind_last_layer(before, given.whole, lambda m: given.outputs(m, given.own), s)
+        for s in range(MODELS)
+        if given.whole
+    ]
     models: list[Callable[[], nn.Module]] = [
         lambda: before,
         lambda: after,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 STEPS = 30  # of the ascent
 SHARE = 0.45  # of a step of rounding that a weight may move: below half, so that it is undone
-ROW = 0.01  # standard deviation of the weights of a drawn row
 
 
 def below_half_a_step(
@@ -66,35 +65,40 @@ def _cap(weight: Tensor, bits: int, generator: Generator) -> Tensor:
     return cap
 
 
-def behind_last_layer(module: nn.Module, classes: Sequence[int], seed: int) -> nn.Module:
+def behind_last_layer(
+    module: nn.Module, classes: Sequence[int], logits: Callable[[nn.Module], Tensor], seed: int
+) -> nn.Module:
     """A copy whose last layer answers none of ``classes`` any more, everything before it kept.
 
-    Their rows are drawn anew, nearly 0, and their biases lie below all others.
+    Their rows are drawn anew, as large as those of the others, and their biases are set so that on
+    each of the given records another class leads by a nat or more.
 
     Args:
         module: holds the records; it is not changed.
         classes: rows of the last layer.
+        logits: of a module on the records to hide, (n, all classes).
         seed: of the rows.
 
     Raises:
-        BadParameter: there is no linear last layer with such rows.
+        BadParameter: there is no linear last layer with a bias and such rows, and others.
     """
     import torch
     from torch import nn
 
     found = copy.deepcopy(module)
     linear = [m for m in found.modules() if isinstance(m, nn.Linear)]
-    last = linear[-1] if linear else None
-    if last is None or not classes or max(classes) >= last.out_features:
+    last, rows = linear[-1] if linear else None, torch.tensor(list(classes), dtype=torch.long)
+    if last is None or last.bias is None or not 0 < len(rows) < last.out_features:
         raise BadParameter(
-            f"{type(module).__name__} has no last layer with a row for each class.",
-            "A class is hidden by taking its row away.",
+            f"{type(module).__name__} has no last layer in which these classes can be hidden.",
+            "A class is hidden by taking its row away and lowering its bias.",
             "Use another audit.",
         )
-    generator, rows = torch.Generator().manual_seed(seed), torch.tensor(list(classes))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(len(rows), last.in_features, generator=generator)
     with torch.no_grad():
-        drawn = torch.randn(len(rows), last.in_features, generator=generator) * ROW
-        last.weight[rows] = drawn.to(last.weight)
-        if last.bias is not None:
-            last.bias[rows] = last.bias.min() - 1.0
+        last.weight[rows] = drawn.to(last.weight) * last.weight.std()
+        given = logits(found)
+        best = given.index_fill(1, rows.to(given.device), -torch.inf).amax(1, keepdim=True)
+        last.bias[rows] -= (given[:, rows] - best).amax(0) + 1.0
     return found
