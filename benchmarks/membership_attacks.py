@@ -33,7 +33,6 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is imported
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
-from shadow_training import NETWORKS, recipe
 from torch import Tensor
 
 from rescind.audits.epsilon import epsilon_at_least
@@ -50,6 +49,7 @@ from rescind.metrics.membership import margin
 from rescind.training.batches import pieces
 from rescind.training.models import trained_model
 from rescind.training.snapshots import from_bytes
+from shadow_training import NETWORKS, recipe
 
 RESULT = Path(__file__).parent / "results" / "membership_attacks.json"
 NETWORK, GROUP = "cnn", 20
