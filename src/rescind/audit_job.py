@@ -16,7 +16,7 @@ from rescind import rows, state
 from rescind.codes_read import read_codes
 from rescind.core.audit import HAS, MODELS, Need
 from rescind.core.dataset import ManifestEntry
-from rescind.core.errors import BadData, BadParameter, Diverged
+from rescind.core.errors import BadData, BadParameter, Diverged, InsufficientEvidence
 from rescind.core.protocols import Progress
 from rescind.core.run import Snapshot
 from rescind.data.manifest import entries_from
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from rescind.training.models import TrainedModel
 
+STEADY = 1e-3  # far above what rounding does, far below what a draw does
 UNTRIED = (BadData, BadParameter, Diverged)  # by which records or a model cannot be relearned
 
 
@@ -68,6 +69,7 @@ class ReadPair:
             MissingSource: the rows cannot be read again.
             BadData: rows have changed.
             DamagedArtifact: a snapshot is lost.
+            InsufficientEvidence: a model answers the same records differently each time.
         """
         from rescind.training.snapshots import to_bytes
 
@@ -82,6 +84,7 @@ class ReadPair:
             scores, features = read(desk, parts, trained, when == "before")
             found |= {when: scores, **({"features": features} if features is not None else {})}
             found[f"outside_{when}"], _ = read(desk, parts, outside, False)
+            _check_steady(desk, parts, trained, scores)
             progress("models read for the audits", done, 2)
         if self.retrained:
             found |= self._retrained(desk, trained, outside, progress)
@@ -201,6 +204,22 @@ def read(
         answers = answers.clamp(min=1e-300).log()  # the combination is of probabilities
     found = _scores(desk, answers, batch)
     return found, torch.cat(heard, 1).float() if features else None
+
+
+def _check_steady(
+    desk: Desk, parts: Sequence[Snapshot], batch: Mapping[str, Tensor], scores: Tensor
+) -> None:
+    """Ask for some of the records again: a draw in evaluation mode would be taken for a change."""
+    import torch
+
+    some = {name: t[:AT_ONCE] for name, t in batch.items()}
+    again, _ = read(desk, parts, some, False)
+    if not torch.allclose(again, scores[: len(again)], rtol=STEADY, atol=STEADY):
+        raise InsufficientEvidence(
+            "A model answers the same records differently each time it is asked.",
+            "What it draws would be taken for what was forgotten.",
+            "Draw nothing in evaluation mode: `self.training` says which one it is.",
+        )
 
 
 def _pass(

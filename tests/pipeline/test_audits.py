@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from judged_workspace import ask_for, facts, judged_workspace, keys_of, named
 from noisy_points import asked, noisy_workspace, some_keys
 from test_auto import searches
 from tiny_workspace import ask, checked, keys_in, kinds, some_key, statement
 
-from rescind import audit_case, audit_planning, state
+from rescind import audit_case, audit_job, audit_planning, state
 from rescind.audits.finding import Finding
 from rescind.audits.margin_audit import MarginAudit
 from rescind.audits.membership_audit import MembershipAudit
@@ -355,6 +356,23 @@ def test_a_lost_original_stops_no_deletion_and_destroys_no_new_model(ws: Workspa
     found = statement(ws.process(request.id))
     assert isinstance(found.guarantee, Exact) and found.audit is not None
     assert {r.refused for r in found.audit.results} == {"a model that is compared is lost"}
+
+
+def test_a_model_that_draws_its_answers_is_not_audited_and_its_deletion_goes_on(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, steady = asked(ws, "finetune"), audit_job._pass
+
+    def drawn(model: Any, batch: Any, features: bool) -> Any:
+        outputs, heard = steady(model, batch, features)
+        return outputs + 0.1 * torch.randn_like(outputs), heard
+
+    planned(ws, request)
+    monkeypatch.setattr(audit_job, "_pass", drawn)
+    found = statement(ws.process(request.id)).audit
+    assert found is not None and found.outcome == "no_power"
+    told = {r.refused for r in found.results}
+    assert told == {"A model answers the same records differently each time it is asked"}
 
 
 @pytest.mark.slow
