@@ -125,10 +125,15 @@ class AuditPlan:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Of one model: (false positive rate, true positive rate) at rates even on a log scale."""
+    """Of one model: (false positive rate, true positive rate) at rates even on a log scale.
+
+    ``rates`` are (false positive rate at most, true positive rate, its 95 % interval), of those low
+    rates that so many held-out records can show.
+    """
 
     model: Literal["before", "after"]
     points: tuple[tuple[float, float], ...]
+    rates: tuple[tuple[float, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
