@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from judged_workspace import ask_for, facts, judged_workspace, keys_of, named
-from noisy_points import asked, noisy_workspace, some_keys
+from noisy_points import ASKED, asked, noisy_workspace, some_keys
 from test_auto import searches
 from tiny_workspace import ask, checked, keys_in, kinds, some_key, statement
 
@@ -99,6 +99,19 @@ def test_what_the_budget_does_not_pay_for_is_left_out_and_told(ws: Workspace) ->
     assert [c.audit for c in plan.choices] == ["membership"]
     assert set(plan.left_out) == {"margins"}
     assert plan.left_out["margins"].endswith("and the budget is 3 s")
+
+
+def test_models_retrained_for_several_audits_are_paid_once(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_planning, "_seconds_each", lambda b, progress: (1e-5, 1e-4))
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: ["relearning", "retrained"])
+    first, second = asked(ws, "finetune"), ask_for(ws, keys_in(ws, "0.0")[:ASKED], "finetune")
+    both = {c.audit: c.seconds for c in planned(ws, first).choices}
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: ["relearning"])
+    alone = planned(ws, second).choices[0].seconds
+    assert set(both) == {"relearning", "retrained"}
+    assert both["retrained"] - 1.0 == pytest.approx(alone - both["relearning"])
 
 
 def test_a_request_for_a_concept_plans_none_and_says_why(tmp_path: Path) -> None:
