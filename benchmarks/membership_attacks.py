@@ -8,7 +8,8 @@ in turn by the 63 others: LiRA and RMIA, online and offline; and population atta
 none. Of each attack stand the mean over the sixteen models of area
 and true positives at 0.1 % and 1 % false positives, with the lowest and highest model, and points
 of one model's curve at false-positive rates even on a log scale. The lower bound on epsilon is of
-the twenty images together: one score a model, so that scores are independent.
+the twenty images together: one score a model, their mean margin less that of images that no model
+saw, so that scores are independent.
 
 CPU seconds of training and scoring are measured, not extrapolated. A run that was stopped goes on:
 shadow models are files in the work folder. One torch thread.
@@ -199,8 +200,9 @@ def _spread(values: list[float]) -> dict[str, float] | None:
 
 
 def epsilon(given: Answers) -> dict[str, Any]:
-    """The bound from the group's mean margin, one score a model."""
-    scores = given.shadows.margins[:, :GROUP].mean(1)
+    """The bound from the group's mean margin less that of the population, one score a model."""
+    others = torch.stack([margin(z, given.population_labels).double() for z in given.population])
+    scores = given.shadows.margins[:, :GROUP].mean(1) - others.mean(1)
     inside = given.seen[:, 0]
     found = epsilon_at_least(scores[inside], scores[~inside], DELTA)
     return {
