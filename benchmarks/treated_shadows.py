@@ -2,7 +2,7 @@
 
     python benchmarks/treated_shadows.py [--work FOLDER]
 
-Fashion-MNIST and the small network of benchmarks/shadow_training.py. Six requests of 20 records
+Fashion-MNIST and the small network of benchmarks/shadow_training.py. Four requests of 20 records
 each; for each, eight shadow models that the audited method has treated, as a request has them. They
 judge originals that nobody touched, originals that the method has treated, and models retrained
 without the records, eight of other seeds a request: honest servers that claim the method.
@@ -61,7 +61,7 @@ class Size:
 
     images: int = 3_000
     epochs: int = 12
-    requests: int = 6
+    requests: int = 4
     asked: int = 20
     originals: int = 4
     retrained: int = 8
