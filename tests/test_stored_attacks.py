@@ -60,6 +60,17 @@ def test_what_u_lira_flags_stands_on_the_page() -> None:
         assert f"| {told} |" in PAGE
 
 
+def test_what_is_rebuilt_and_its_controls_stand_on_the_page() -> None:
+    found = stored("reconstructor")
+    for name, row in found["table"].items():
+        told = ", ".join(one.replace("_", " ") for one in row["told"])
+        assert f"| {name} | {told} | {row['cosine']:.2f} | {row['cosine_of_zeros']:.2f} |" in PAGE
+        assert ("resembles" in told) == (name == "one record each: first-order step only")
+    leaked = [one["cosine"] for one in found["as_released_fed_with_zeros"]]
+    assert {f"{cosine:.2f}" for cosine in leaked} == {"0.89"}
+    assert (RESULTS / "reconstructor.png").exists()
+
+
 def test_the_attacks_run_at_a_small_size_and_go_on(script: Script, tmp_path: Path) -> None:
     attacks = script("membership_attacks")
     size = attacks.Size(images=400, population=150, models=16, attacked=2, epochs=2)
