@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rescind.audit_job import _scores
-from rescind.audited_tables import plan_table, result_table, roc_lines
+from rescind.audited_tables import plan_table, rate_table, result_table, roc_lines
 from rescind.core.audit import AuditPlan, AuditResult, Choice, Curve
 from rescind.metrics.membership import margin
 from rescind.training.modules import CausalLM, Classification, Regression
@@ -38,6 +38,14 @@ def test_a_curve_is_drawn_over_the_logarithm_of_the_false_positive_rate() -> Non
         ((-2.0, 0.1), (0.0, 1.0)),
     ]
     assert "-2" in str(found.svg())
+
+
+def test_true_positives_stand_at_few_false_ones() -> None:
+    told = Curve("after", ((1.0, 1.0),), ((0.001, 0.05, 0.01, 0.1), (0.01, 0.25, 0.2, 0.3)))
+    assert rate_table(replace(FOUND, curves=(told,))).rows == [
+        ("after", "0.1%", "0.05", "0.01 to 0.1"),
+        ("after", "1.0%", "0.25", "0.2 to 0.3"),
+    ]
 
 
 def test_a_row_has_its_power_and_says_when_it_was_added_or_not_run() -> None:

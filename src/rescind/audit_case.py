@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rescind import judging, methods_of, references, shadow_models, state, stored_seeds
+from rescind import (
+    judging,
+    methods_of,
+    references,
+    shadow_models,
+    state,
+    stored_seeds,
+    treated_models,
+)
 from rescind.audit_job import ReadPair
 from rescind.backends import Backends
 from rescind.core.audit import Case, Choice, Need, Sizes
@@ -23,6 +31,8 @@ from rescind.readings import sample
 from rescind.registry import Registry
 from rescind.shadow_models import ShadowDraws
 from rescind.trainer import place_for
+from rescind.training.pretrained import is_adapted
+from rescind.treated_models import Fates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +49,8 @@ BUGS = (
 )
 log = logging.getLogger(__name__)
 AUDITS = Registry("rescind.audits", verb="audit")
+VERSION = "version"  # what is audited: it, or a candidate that may become it
+READS: tuple[Need, ...] = ("codes", "rounded", "relearned")
 RETAINED, OUTSIDE = 4_000, 2_000  # records that are scored, at most
 
 
@@ -48,7 +60,7 @@ def read_case(
     parts: Sequence[Snapshot],
     choices: Sequence[Choice],
     progress: Progress,
-    what: str = "version",
+    what: str = VERSION,
 ) -> Case:
     """Both models read on the requested, retained and held-out records.
 
@@ -65,11 +77,13 @@ def read_case(
     known = {s.name for s in (*state.parts(b), *state.sealed(b, request.id))}
     truncated = {s.name for s in parts} <= known or len(after) > 1
     sizes = replace(priced(b, sizes_of(b, request), 0.0), truncated=truncated)
+    if what != VERSION:  # of a model that may not be taken: no method is known to have made it
+        sizes = replace(sizes, untreated=treated_models.CHOSEN_LATER)
     retain, test = _pools(b, request)
     asked = sample(sorted(forget, key=lambda e: e.key))
     seeds = _seeds(choices, sizes)
-    more = _trained(b, request, asked, retain, seeds, progress)
-    models = _Models(before, after, *more, seeds.get("shadows"), codes="codes" in seeds)
+    models = _trained(b, request, asked, retain, _Models(before, after, seeds), progress)
+    sizes = replace(sizes, untreated=models.untreatable or sizes.untreated)
     name = f"audit/{request.id}/{what}-{content(b, [*asked, *retain, *test], models.digests())}"
     if b.artifacts.find(name) is None:
         _read(b, request, asked, [*retain, *test], models, name, progress)
@@ -78,20 +92,29 @@ def read_case(
 
 @dataclass(frozen=True, slots=True)
 class _Models:
-    """All that are read for a case; ``shadow_seed`` says what each shadow model had, ``codes``
-    whether bits of seeded records are read.
+    """All that are read for a case, and the ``seeds`` of what is trained or read beside both.
+
+    ``untreatable`` says why the audited method cannot be run on shadow models.
     """
 
     before: tuple[Snapshot, ...]
     after: tuple[Snapshot, ...]
-    retrained: tuple[Snapshot, ...]
-    shadows: tuple[Snapshot, ...]
-    shadow_seed: int | None
-    codes: bool
+    seeds: Mapping[Need, int]
+    retrained: tuple[Snapshot, ...] = ()
+    shadows: tuple[Snapshot, ...] = ()
+    untreated: tuple[Snapshot, ...] = ()
+    treated: tuple[Snapshot, ...] = ()
+    untreatable: str = ""
+
+    @property
+    def reads(self) -> frozenset[Need]:
+        """What is read of them beside scores."""
+        return frozenset(n for n in READS if n in self.seeds)
 
     def digests(self) -> list[str]:
-        read = (self.before, self.after, self.retrained, self.shadows)
-        return [s.digest for each in read for s in each] + ["codes"] * self.codes
+        shadows = (self.shadows, self.untreated, self.treated)
+        read = (self.before, self.after, self.retrained, *shadows)
+        return [s.digest for each in read for s in each] + sorted(self.reads)
 
 
 def _seeds(choices: Sequence[Choice], sizes: Sizes) -> dict[Need, int]:
@@ -110,17 +133,24 @@ def _trained(
     request: Request,
     asked: Sequence[ManifestEntry],
     scored: Sequence[ManifestEntry],
-    seeds: Mapping[Need, int],
+    models: _Models,
     progress: Progress,
-) -> tuple[tuple[Snapshot, ...], tuple[Snapshot, ...]]:
-    """Models retrained without the records, and shadow models; none where none is needed."""
-    retrained, shadows = tuple[Snapshot, ...](), tuple[Snapshot, ...]()
+) -> _Models:
+    """With models retrained without the records, and shadow models, as far as they are needed."""
+    seeds = models.seeds
     if "retrained" in seeds:
         made = references.retrained(b, state.run(b), request.id, progress, seeds["retrained"])
-        retrained = made.models
+        models = replace(models, retrained=made.models)
     if "shadows" in seeds:
         shadows = shadow_models.shadows(b, request, asked, scored, seeds["shadows"], progress)
-    return retrained, shadows
+        models = replace(models, shadows=shadows)
+    if "treated" in seeds:
+        try:
+            pairs = treated_models.treated(b, request, asked, scored, seeds["treated"], progress)
+        except treated_models.REFUSALS as error:  # one audit less; the others are run
+            return replace(models, untreatable=treated_models.told(error))
+        models = replace(models, untreated=pairs[0], treated=pairs[1])
+    return models
 
 
 def is_ours(auditor: Auditor) -> bool:
@@ -169,7 +199,7 @@ def _read(
     list_name = f"manifest/audit-{request.id}-{content(b, forget, request.labels)}"
     b.artifacts.put(list_name, "manifest", manifest_bytes(forget), request.labels)
     labels = request.labels | frozenset(place.allow.labels[e.cell] for e in others)
-    draws = None if models.shadow_seed is None else ShadowDraws(models.shadow_seed)
+    seeds = models.seeds
     job = ReadPair(
         place=place,
         forget=list_name,
@@ -179,8 +209,12 @@ def _read(
         labels=labels,
         retrained=models.retrained,
         shadows=models.shadows,
-        draws=draws,
-        codes=models.codes,
+        draws=ShadowDraws(seeds["shadows"]) if models.shadows else None,
+        untreated=models.untreated,
+        treated=models.treated,
+        fates=Fates(seeds["treated"]) if models.treated else None,
+        reads=models.reads,
+        seed=seeds.get("relearned", 0),
     )
     try:
         for _ in b.executor.run([job], progress):
@@ -218,6 +252,8 @@ def sizes_of(b: Backends, request: Request) -> Sizes:
         test=len(test),
         truncated=isinstance(method, Withdrawer) or len(selection(state.parts(b))) > 1,
         seeded=sum(len(own) for own in seeded.values()),
+        adapted=is_adapted(state.run(b).recipe.task),
+        untreated=treated_models.refusal(b, request),
     )
 
 
@@ -228,4 +264,5 @@ def priced(b: Backends, sizes: Sizes, each: float | None) -> Sizes:
     if each is None or several or run.recipe.partition.slices > 1:
         return sizes
     retained = sum(e.cell != "test" for e in state.allowed(b))
-    return replace(sizes, retraining_seconds=3 * each * run.recipe.epochs * retained)
+    retraining = 3 * each * run.recipe.epochs * retained
+    return replace(sizes, retraining_seconds=retraining, passing_seconds=each)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rescind import rows, state
 from rescind.codes_read import read_codes
+from rescind.core.audit import HAS, MODELS, Need
 from rescind.core.dataset import ManifestEntry
+from rescind.core.errors import BadData, BadParameter, Diverged, InsufficientEvidence
 from rescind.core.protocols import Progress
 from rescind.core.run import Snapshot
 from rescind.data.manifest import entries_from
@@ -21,11 +24,15 @@ from rescind.jobs import Desk, Place, open_desk
 from rescind.metrics.features import PENULTIMATE, listen
 from rescind.readings import AT_ONCE
 from rescind.shadow_models import ShadowDraws
+from rescind.treated_models import Fates
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rescind.training.models import TrainedModel
+
+STEADY = 1e-3  # far above what rounding does, far below what a draw does
+UNTRIED = (BadData, BadParameter, Diverged)  # by which records or a model cannot be relearned
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,9 @@ class ReadPair:
     ``place`` allows the sampled retained and test records; ``forget`` is the allow-list of the
     requested ones, an artifact; what is read is kept under ``name`` with ``labels``. ``retrained``
     and ``shadows`` models are read for the audits that need them; ``draws`` says what these had.
-    With ``codes``, the bits of seeded records are read too.
+    So are shadow models before and after the audited method, ``untreated`` and ``treated``, with
+    their ``fates``. ``reads`` names what else is read: the bits of seeded records ("codes"), losses
+    after rounding ("rounded"), scores while records are learned again ("relearned").
     """
 
     place: Place
@@ -47,7 +56,11 @@ class ReadPair:
     retrained: tuple[Snapshot, ...] = ()
     shadows: tuple[Snapshot, ...] = ()
     draws: ShadowDraws | None = None
-    codes: bool = False
+    untreated: tuple[Snapshot, ...] = ()
+    treated: tuple[Snapshot, ...] = ()
+    fates: Fates | None = None
+    reads: frozenset[Need] = frozenset()
+    seed: int = 0
 
     def run(self, progress: Progress) -> None:
         """One pass of each part over each set.
@@ -56,6 +69,7 @@ class ReadPair:
             MissingSource: the rows cannot be read again.
             BadData: rows have changed.
             DamagedArtifact: a snapshot is lost.
+            InsufficientEvidence: a model answers the same records differently each time.
         """
         from rescind.training.snapshots import to_bytes
 
@@ -70,16 +84,23 @@ class ReadPair:
             scores, features = read(desk, parts, trained, when == "before")
             found |= {when: scores, **({"features": features} if features is not None else {})}
             found[f"outside_{when}"], _ = read(desk, parts, outside, False)
+            _check_steady(desk, parts, trained, scores)
             progress("models read for the audits", done, 2)
         if self.retrained:
             found |= self._retrained(desk, trained, outside, progress)
         if self.draws is not None:
             found["inside"] = _inside(self.draws, forget, retain, len(self.shadows))
-            found["shadows"] = self._shadows(desk, trained, progress)
-        if self.codes:
+            found["shadows"] = self._read_each(desk, self.shadows, trained, "shadow", progress)
+        if self.fates is not None:
+            found["fate"] = _fates(self.fates, forget, retain)
+            for name, shadows in (("untreated", self.untreated), ("treated", self.treated)):
+                what = f"{name} shadow"
+                found[name] = self._read_each(desk, shadows, trained, what, progress)
+        own = {name: t[: len(forget)] for name, t in trained.items()}
+        if "codes" in self.reads:
             models = {"before": self.before, "after": self.after}
-            own = {name: t[: len(forget)] for name, t in trained.items()}
             found |= read_codes(desk, forget, own, outside, models)
+        found |= self._attacked(desk, own, trained, progress)
         for name, batch in (("labels", trained), ("outside_labels", outside)):
             found[name] = _classes(desk, batch)
         desk.b.artifacts.put(self.name, "audit", to_bytes(found), self.labels)
@@ -100,14 +121,46 @@ class ReadPair:
         own, others = (torch.stack(each) for each in zip(*scores, strict=True))
         return {"retrained": own, "retrained_outside": others}
 
-    def _shadows(self, desk: Desk, trained: Mapping[str, Tensor], progress: Progress) -> Tensor:
+    def _read_each(
+        self,
+        desk: Desk,
+        models: Sequence[Snapshot],
+        trained: Mapping[str, Tensor],
+        what: str,
+        progress: Progress,
+    ) -> Tensor:
         import torch
 
         scores = []
-        for done, model in enumerate(self.shadows, 1):
+        for done, model in enumerate(models, 1):
             scores.append(read(desk, (model,), trained, False)[0])
-            progress("shadow models read for the audits", done, len(self.shadows))
+            progress(f"{what} models read for the audits", done, len(models))
         return torch.stack(scores)
+
+    def _attacked(
+        self,
+        desk: Desk,
+        own: Mapping[str, Tensor],
+        trained: Mapping[str, Tensor],
+        progress: Progress,
+    ) -> dict[str, Tensor]:
+        """What the attacks give that work on weights; they are refused for several parts."""
+        wanted = self.reads & {"rounded", "relearned"}
+        if not wanted or not self.retrained:
+            return {}
+        from rescind import attacks_read
+
+        n = len(own["labels"])
+        whole = attacks_read.whole_classes(own["labels"].tolist(), trained["labels"][n:].tolist())
+        models = self.before[0], self.after[0], self.retrained
+        given = attacks_read.Attacked(desk, *models, own, whole)
+        found: dict[str, Tensor] = {}
+        if "rounded" in wanted:
+            found |= attacks_read.read_rounded(given, progress)
+        if "relearned" in wanted:
+            with suppress(*UNTRIED):  # the audit says that nothing was read; the others are run
+                found |= attacks_read.read_relearned(given, self.seed, progress)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +204,22 @@ def read(
         answers = answers.clamp(min=1e-300).log()  # the combination is of probabilities
     found = _scores(desk, answers, batch)
     return found, torch.cat(heard, 1).float() if features else None
+
+
+def _check_steady(
+    desk: Desk, parts: Sequence[Snapshot], batch: Mapping[str, Tensor], scores: Tensor
+) -> None:
+    """Ask for some of the records again: a draw in evaluation mode would be taken for a change."""
+    import torch
+
+    some = {name: t[:AT_ONCE] for name, t in batch.items()}
+    again, _ = read(desk, parts, some, False)
+    if not torch.allclose(again, scores[: len(again)], rtol=STEADY, atol=STEADY):
+        raise InsufficientEvidence(
+            "A model answers the same records differently each time it is asked.",
+            "What it draws would be taken for what was forgotten.",
+            "Draw nothing in evaluation mode: `self.training` says which one it is.",
+        )
 
 
 def _pass(
@@ -211,6 +280,17 @@ def _inside(
     some = draws.candidates(keys[: len(forget)], keys[len(forget) :])
     rows = [[k not in some or draws.has(m, k) for k in keys] for m in range(models)]
     return torch.tensor(rows)
+
+
+def _fates(
+    fates: Fates, forget: Sequence[ManifestEntry], retain: Sequence[ManifestEntry]
+) -> Tensor:
+    """(models, n): what each treated shadow model is to each record."""
+    import torch
+
+    drawn = fates.drawn([e.key for e in forget], [e.key for e in retain])
+    rest = (HAS,) * MODELS
+    return torch.tensor([drawn.get(e.key, rest) for e in (*forget, *retain)]).T.contiguous()
 
 
 def _mask(first: int, others: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 from rescind import audit_case, state
 from rescind.audit_case import AUDITS
@@ -107,16 +108,22 @@ def _refuse(b: Backends, request: Request, budget: float, level: float) -> None:
 
 
 def _chosen(sizes: Sizes, budget: float, level: float, reading: float) -> AuditPlan:
-    """The cheapest first, as long as the budget lasts; the models are read once for all."""
+    """The cheapest first, as long as the budget lasts; the models are read once for all, and those
+    retrained without the records are paid by the first audit that needs them.
+    """
     fits, left_out = list[Choice](), dict[str, str]()
+    paid = replace(sizes, retraining_seconds=0.0)
     for name in AUDITS.names():
         auditor: Auditor = AUDITS.make(name, {})
         if why := auditor.refuses(sizes):
             left_out[name] = why
         else:
             fits.append(Choice(name, plain(auditor), fresh_seed(), auditor.seconds(sizes)))
-    chosen, left = list[Choice](), budget - reading
+    chosen, left, retrained = list[Choice](), budget - reading, False
     for choice in sorted(fits, key=lambda c: (c.seconds, c.audit)):
+        sharing: Auditor = AUDITS.make(choice.audit, choice.parameters)
+        if retrained and "retrained" in sharing.needs:
+            choice = replace(choice, seconds=sharing.seconds(paid))
         if choice.seconds > left:
             left_out[choice.audit] = (
                 f"it would take {choice.seconds:.0f} s more than reading the models"
@@ -125,6 +132,7 @@ def _chosen(sizes: Sizes, budget: float, level: float, reading: float) -> AuditP
             continue
         chosen.append(choice)
         left -= choice.seconds
+        retrained |= "retrained" in sharing.needs
     return AuditPlan(budget, level, tuple(chosen), left_out)
 
 

@@ -60,6 +60,17 @@ def roc_lines(found: AuditResult) -> Lines:
     )
 
 
+def rate_table(found: AuditResult) -> Table:
+    """True positives where false ones are few, which the low end of the curves shows."""
+    rows = [
+        (one.model, f"{at:.1%}", f"{true:.3g}", f"{low:.3g} to {high:.3g}")
+        for one in found.curves
+        for at, true, low, high in one.rates
+    ]
+    head = ("Model", "False positives, at most", "True positives", "95 % interval")
+    return Table(head, rows, f"Audit {found.audit}: records found at few false positives")
+
+
 def _row(found: AuditResult) -> tuple[str, ...]:
     name = f"{found.audit} (added later)" if found.exploratory else found.audit
     ends = "none" if found.interval is None else "{:.3g} to {:.3g}".format(*found.interval)

@@ -48,8 +48,26 @@ def save(
         StaleVersion: a withdrawal has changed the cells meanwhile.
         Diverged: a weight is no finite number.
     """
-    from rescind.training.descent import require_finite
     from rescind.training.determinism import environment
+
+    data = bytes_of(part, edited)
+    found = hashlib.sha256(data).hexdigest()
+    labels = frozenset(label(c, generations.get(c, 0)) for c in part.cells)
+    held = [e for e in state.allowed(b) if e.cell in part.cells]
+    here = digest(plain(environment(run.recipe.task, b.settings.threads)))
+    name = f"snapshot/{run.id}/edited/{content(b, held, (*labels, found, here))}"
+    keep(b, name, "snapshot", data, labels)
+    return replace(part, name=name, digest=found, records=len(held), environment=here)
+
+
+def bytes_of(part: Snapshot, edited: Editable) -> bytes:
+    """The weights of an edited copy of a part, as a snapshot holds them.
+
+    Raises:
+        BadParameter: ``edited`` did not come from ``load``.
+        Diverged: a weight is no finite number.
+    """
+    from rescind.training.descent import require_finite
     from rescind.training.models import TrainedModel
     from rescind.training.snapshots import to_bytes
     from rescind.training.whole import WholeModel
@@ -64,14 +82,7 @@ def save(
     blocks = (0,) if isinstance(model, WholeModel) else _blocks(part)
     weights = model.state(blocks)
     require_finite(weights)
-    data = to_bytes(weights)
-    found = hashlib.sha256(data).hexdigest()
-    labels = frozenset(label(c, generations.get(c, 0)) for c in part.cells)
-    held = [e for e in state.allowed(b) if e.cell in part.cells]
-    here = digest(plain(environment(run.recipe.task, b.settings.threads)))
-    name = f"snapshot/{run.id}/edited/{content(b, held, (*labels, found, here))}"
-    keep(b, name, "snapshot", data, labels)
-    return replace(part, name=name, digest=found, records=len(held), environment=here)
+    return to_bytes(weights)
 
 
 def _blocks(part: Snapshot) -> tuple[int, ...]:

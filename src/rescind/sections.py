@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from rescind.audited_tables import NONE, WAITING, plan_table, result_table, roc_lines
+from rescind.audited_tables import NONE, WAITING, plan_table, rate_table, result_table, roc_lines
 from rescind.core.audit import OUTCOMES as OUTCOME
 from rescind.core.control import warning
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
@@ -318,6 +318,7 @@ def _audits(report: Report) -> list[Block]:
     verdict = Facts([("Verdict", words(OUTCOME[found.outcome])), ("Because", found.because)])
     limits: list[Block] = [Paragraph("What these audits cannot show:"), Items(found.not_claimable)]
     curves: list[Block] = [roc_lines(r) for r in found.results if r.curves]
+    curves += [rate_table(r) for r in found.results if any(one.rates for one in r.curves)]
     return [verdict, result_table(found.results), *curves, *limits, *plan]
 
 

@@ -119,22 +119,37 @@ def shadows(
         MissingSource: the rows cannot be read again.
         InsufficientEvidence: the model has several parts.
     """
+    retained = [e for e in state.allowed(b) if e.cell != "test"]
+    draws = ShadowDraws(seed)
+    candidates = draws.candidates([e.key for e in asked], [e.key for e in scored])
+    chosen = [_chosen(draws, m, candidates, [*asked, *retained]) for m in range(MODELS)]
+    return trained(b, request, retained, chosen, seed, progress)
+
+
+def trained(
+    b: Backends,
+    request: Request,
+    retained: Sequence[ManifestEntry],
+    chosen: Sequence[Sequence[ManifestEntry]],
+    seed: int,
+    progress: Progress,
+) -> tuple[Snapshot, ...]:
+    """A shadow model on each of the ``chosen`` lists of records.
+
+    Raises:
+        MissingSource, InsufficientEvidence: as ``shadows``.
+    """
     run = state.run(b)
     order, *more = methods_of.orders(run.recipe, run.blocks)
     if more or len(order.slices) > 1:
         raise InsufficientEvidence("A model of several parts has no shadow models yet.")
-    retained = [e for e in state.allowed(b) if e.cell != "test"]
     place = place_for(b, run, retained, state.generations(b))
-    labels = request.labels | frozenset(place.allow.labels[e.cell] for e in retained)
-    draws, lists = ShadowDraws(seed), list[str]()
-    candidates = draws.candidates([e.key for e in asked], [e.key for e in scored])
+    labels, lists = labels_of(request, place, retained), list[str]()
     jobs: list[Job] = []
     try:
-        for model in range(MODELS):
-            chosen = _chosen(draws, model, candidates, [*asked, *retained])
-            made_from = content(b, chosen, labels)
-            lists.append(f"manifest/shadow-{request.id}-{made_from}")
-            b.artifacts.put(lists[-1], "manifest", manifest_bytes(chosen), labels)
+        for model, entries in enumerate(chosen):
+            made_from = content(b, entries, labels)
+            lists.append(kept_list(b, request, entries, labels))
             name = f"{begun(seed)}{model}-{made_from}"
             own = int(digest(["rescind shadow training", seed, model])[:13], 16)
             jobs.append(TrainShadow(place, order, lists[-1], own, name, labels, model))
@@ -142,6 +157,20 @@ def shadows(
     finally:
         b.artifacts.destroy(lists)
     return tuple(build(Snapshot, made) for _, made in found)
+
+
+def labels_of(request: Request, place: Place, retained: Iterable[ManifestEntry]) -> frozenset[str]:
+    """The lineage of what is made from requested and retained records."""
+    return request.labels | frozenset(place.allow.labels[e.cell] for e in retained)
+
+
+def kept_list(
+    b: Backends, request: Request, entries: Sequence[ManifestEntry], labels: frozenset[str]
+) -> str:
+    """The name of a list of records that a job reads; whoever made it destroys it."""
+    name = f"manifest/shadow-{request.id}-{content(b, entries, labels)}"
+    b.artifacts.put(name, "manifest", manifest_bytes(entries), labels)
+    return name
 
 
 def begun(seed: int) -> str:

@@ -232,6 +232,21 @@ def test_curves_are_drawn_of_both_models_and_the_model_before_decides_nothing() 
     assert {y for _, y in before.points} == {1.0}  # all lie above what was held out
     rates = [x for x, _ in after.points]
     assert rates == sorted(rates) and rates[-1] == 1.0 and after.points[-1][1] == 1.0
+    assert before.rates == ()  # sixty held-out records show no rate of 1 %
+
+
+def test_true_positives_are_told_at_false_ones_that_the_held_out_records_can_show() -> None:
+    draw = normal(1_160, seed=9)
+    kinds = tuple([i % 2 for i in range(n)] for n in (60, 1_000, 100))
+    case = case_of(draw[:60] + 5.0, draw[60:1_060], draw[1_060:], kinds)  # type: ignore[arg-type]
+    case = replace(case, outside_after=draw[60:1_060], outside_labels=torch.arange(1_000) % 2)
+    case = replace(case, outside_before=draw[60:1_060])
+    [_, after] = audited(case).curves
+    assert [at for at, *_ in after.rates] == [0.001, 0.01]
+    out = draw[60:1_060].sort(descending=True).values
+    for (_, true, low, high), allowed in zip(after.rates, (1, 10), strict=True):
+        assert true == float((case.after[case.requested] > out[allowed]).double().mean())
+        assert low < true <= high
 
 
 def test_of_few_records_no_curve_is_drawn() -> None:

@@ -135,6 +135,7 @@ def test_an_edit_below_half_a_step_is_brought_back_and_found() -> None:
         assert all(torch.allclose(again[n], t) for n, t in before.state_dict().items())
         found = measured(hidden)
         assert float(found.losses.mean()) > 2 > 0.1 > float(found.rounded.mean())
+        assert found.accuracy is not None and found.rounded_accuracy is not None
         assert found.accuracy < 0.8 < found.rounded_accuracy
         finding = quantisation_finding(found, retrained())
         assert finding.outcome == "residue_found" and finding.interval[0] > 0

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from judged_workspace import ask_for, facts, judged_workspace, keys_of, named
-from noisy_points import asked, noisy_workspace, some_keys
+from noisy_points import ASKED, asked, noisy_workspace, some_keys
 from test_auto import searches
 from tiny_workspace import ask, checked, keys_in, kinds, some_key, statement
 
-from rescind import audit_case, audit_planning, state
+from rescind import audit_case, audit_job, audit_planning, state
 from rescind.audits.finding import Finding
 from rescind.audits.margin_audit import MarginAudit
 from rescind.audits.membership_audit import MembershipAudit
@@ -98,6 +99,19 @@ def test_what_the_budget_does_not_pay_for_is_left_out_and_told(ws: Workspace) ->
     assert [c.audit for c in plan.choices] == ["membership"]
     assert set(plan.left_out) == {"margins"}
     assert plan.left_out["margins"].endswith("and the budget is 3 s")
+
+
+def test_models_retrained_for_several_audits_are_paid_once(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_planning, "_seconds_each", lambda b, progress: (1e-5, 1e-4))
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: ["relearning", "retrained"])
+    first, second = asked(ws, "finetune"), ask_for(ws, keys_in(ws, "0.0")[:ASKED], "finetune")
+    both = {c.audit: c.seconds for c in planned(ws, first).choices}
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: ["relearning"])
+    alone = planned(ws, second).choices[0].seconds
+    assert set(both) == {"relearning", "retrained"}
+    assert both["retrained"] - 1.0 == pytest.approx(alone - both["relearning"])
 
 
 def test_a_request_for_a_concept_plans_none_and_says_why(tmp_path: Path) -> None:
@@ -355,6 +369,23 @@ def test_a_lost_original_stops_no_deletion_and_destroys_no_new_model(ws: Workspa
     found = statement(ws.process(request.id))
     assert isinstance(found.guarantee, Exact) and found.audit is not None
     assert {r.refused for r in found.audit.results} == {"a model that is compared is lost"}
+
+
+def test_a_model_that_draws_its_answers_is_not_audited_and_its_deletion_goes_on(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, steady = asked(ws, "finetune"), audit_job._pass
+
+    def drawn(model: Any, batch: Any, features: bool) -> Any:
+        outputs, heard = steady(model, batch, features)
+        return outputs + 0.1 * torch.randn_like(outputs), heard
+
+    planned(ws, request)
+    monkeypatch.setattr(audit_job, "_pass", drawn)
+    found = statement(ws.process(request.id)).audit
+    assert found is not None and found.outcome == "no_power"
+    told = {r.refused for r in found.results}
+    assert told == {"A model answers the same records differently each time it is asked"}
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from rescind.audits.finding import Finding
 from rescind.audits.intervals import ENTRIES, TAILS, resampled_means
 from rescind.audits.results import result_of
-from rescind.audits.roc import log_points, roc
+from rescind.audits.roc import Roc, log_points, rate_at, roc
 from rescind.core.audit import AuditResult, Case, Curve, Need, Sizes
 from rescind.core.errors import BadData, BadParameter
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NAME = "membership"
 FEWEST = 5  # records on both sides: the rank test has no p below 5 % for fewer, or hardly one
 POINTS, DRAWN_FROM = 20, 50  # points of a curve, and records from which it is drawn
+LOW = (0.001, 0.01)  # false-positive rates at which true positives are told
 POWER_SETS = 200  # of retained records, as many as are requested, to which the test is put
 PUSHED = "the records look less trained on than held-out ones: they may have been pushed away"
 NOT_CLAIMABLE = (
@@ -178,10 +179,14 @@ def _curves(case: Case) -> tuple[Curve, ...]:
         ("before", case.before, case.outside_before),
         ("after", case.after, case.outside_after),
     )
-    return tuple(
-        Curve(model, tuple(log_points(roc(scores[case.requested], outside), POINTS)))
-        for model, scores, outside in pairs
-    )
+    drawn = [(model, roc(scores[case.requested], outside)) for model, scores, outside in pairs]
+    return tuple(Curve(m, tuple(log_points(one, POINTS)), _rates(one)) for m, one in drawn)
+
+
+def _rates(curve: Roc) -> tuple[tuple[float, float, float, float], ...]:
+    """At 0.1 % and 1 % false positives, where there are held-out records enough to know them."""
+    found = (rate_at(curve, at_most) for at_most in LOW)
+    return tuple((r.at_most, r.true, *r.interval) for r in found if r is not None)
 
 
 def _interval(ranks: Tensor, generator: Generator) -> tuple[float, float]:

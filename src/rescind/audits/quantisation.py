@@ -45,15 +45,15 @@ class Recovery:
     """One model on the n requested records: as it is, rounded, and under noise of the same size.
 
     ``losses`` and ``rounded`` (n,) and ``noisy`` (draws, n) are cross entropies in nats;
-    ``accuracy`` and ``rounded_accuracy`` are shares.
+    ``accuracy`` and ``rounded_accuracy`` are shares, None where they were not read.
     """
 
     bits: int
     losses: Tensor
     rounded: Tensor
     noisy: Tensor
-    accuracy: float
-    rounded_accuracy: float
+    accuracy: float | None = None
+    rounded_accuracy: float | None = None
 
     @property
     def recovered(self) -> Tensor:

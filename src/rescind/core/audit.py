@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 # the null hypothesis: the records left no trace, or nothing was done about them
 Null = Literal["no_trace", "nothing_removed"]
-# models trained for the audit alone: without the records, or with a random half of them each; or
-# the codes that users handed over
-Need = Literal["retrained", "shadows", "codes"]
+# models trained for the audit alone: without the records, with a random half of them each, or with
+# some that the audited method then forgets; the codes that users handed over; losses after the
+# weights were rounded; scores while the records are learned again
+Need = Literal["retrained", "shadows", "treated", "codes", "rounded", "relearned"]
 MODELS = 8  # shadow models
+# what a treated shadow model is to a record: it has it, forgot it by the method, or never saw it
+HAS, FORGOT, NEVER = range(3)
 AuditOutcome = Literal["removed_supported", "residue_found", "no_power"]
 LEVEL = 0.05
 OUTCOMES: dict[AuditOutcome, str] = {
@@ -33,7 +36,10 @@ class Sizes:
 
     ``truncated`` says that parts of a model of several were cut, or trained anew by themselves.
     ``retraining_seconds`` of one core is what one retraining should take, None where the model is
-    trained in several parts. ``seeded`` records of those to forget have a user's codes.
+    trained in several parts; ``passing_seconds`` what one record takes in one pass of the model.
+    ``seeded`` records of those to forget have a user's codes. ``adapted`` says that only adapters
+    on a frozen encoder are trained, ``untreated`` why the audited method is not run on shadow
+    models, or nothing.
     """
 
     target: Target
@@ -43,6 +49,9 @@ class Sizes:
     truncated: bool
     retraining_seconds: float | None = None
     seeded: int = 0
+    passing_seconds: float = 0.0
+    adapted: bool = False
+    untreated: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,8 +65,15 @@ class Case:
     ``outside_before``, ``outside_after`` and ``outside_labels`` (m,) are of records held out of all
     training. ``retrained`` (k, n) and ``retrained_outside`` (k, m) are of k retrained models,
     ``shadows`` (s, n) of s shadow models, and ``inside`` (s, n) marks what these were trained on;
+    ``untreated`` (s, n) are of s shadow models and ``treated`` (s, n) of the same ones after the
+    audited method, and ``fate`` (s, n) is ``HAS``, ``FORGOT`` or ``NEVER``;
     ``codes`` (t,) are all bits of the codes of requested records, ``codes_before`` and
-    ``codes_after`` those that the models show. Each is there where an audit needs it.
+    ``codes_after`` those that the models show. Of the models before, after, and h that hide what
+    the model before holds, ``rounded`` (2 + h, widths, 2 + draws, r) are losses of r requested
+    records as the models are, rounded, and under noise, and ``relearned`` (2 + h, marks) scores
+    while they learn some of them again; the same of k retrained models has ``_retrained`` in its
+    name, and ``relearned_counts`` (2,) are the records shown and scored. ``relearned_lr`` (1,) is
+    the rate. Each is there where an audit needs it.
     """
 
     sizes: Sizes
@@ -76,6 +92,15 @@ class Case:
     codes: Tensor | None = None
     codes_before: Tensor | None = None
     codes_after: Tensor | None = None
+    untreated: Tensor | None = None
+    treated: Tensor | None = None
+    fate: Tensor | None = None
+    rounded: Tensor | None = None
+    rounded_retrained: Tensor | None = None
+    relearned: Tensor | None = None
+    relearned_retrained: Tensor | None = None
+    relearned_counts: Tensor | None = None
+    relearned_lr: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +125,15 @@ class AuditPlan:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Of one model: (false positive rate, true positive rate) at rates even on a log scale."""
+    """Of one model: (false positive rate, true positive rate) at rates even on a log scale.
+
+    ``rates`` are (false positive rate at most, true positive rate, its 95 % interval), of those low
+    rates that so many held-out records can show.
+    """
 
     model: Literal["before", "after"]
     points: tuple[tuple[float, float], ...]
+    rates: tuple[tuple[float, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,7 +154,9 @@ def _audit(value: object) -> dict[str, Any] | None:
 
 def _audit_result(value: object) -> dict[str, Any]:
     found = _fields(AuditResult, value)
-    return found | {"curves": [_fields(Curve, one) for one in _list(found["curves"], "curves")]}
+    curves = _list(found["curves"], "curves")
+    # certificates from before they were told lack them
+    return found | {"curves": [_fields(Curve, one, ("rates",)) for one in curves]}
 
 
 def _attempt(value: object) -> dict[str, Any]:

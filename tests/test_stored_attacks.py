@@ -1,0 +1,94 @@
+"""What the page of attacks says is what was stored, and both benchmarks run at small sizes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from rescind.metrics.statistics import clopper_pearson
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = (ROOT / "docs" / "concepts" / "attacks.md").read_text()
+Script = Callable[[str], ModuleType]
+
+
+def stored(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    """A benchmark as a module: they are no package, and one may import another."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield importlib.import_module
+    for name in ("membership_attacks", "treated_shadows", "shadow_training"):
+        sys.modules.pop(name, None)
+
+
+def test_every_attack_stands_on_the_page_with_its_rates() -> None:
+    found = stored("membership_attacks")
+    for row in found["rows"]:
+        cells = [row["auc"]["mean"], *(row[f"tpr_at_{r}"]["mean"] for r in ("0.001", "0.01"))]
+        ends = [row["tpr_at_0.001"][end] for end in ("lowest", "highest")]
+        told = f"| {cells[0]:.3f} | {cells[1]:.2%} ({ends[0]:.2%} to {ends[1]:.2%}) |"
+        assert f"| {row['attack']} {told} {cells[2]:.2%} |" in PAGE
+    assert found["measured"]["models"] == 64 and found["measured"]["images"] == 10_000
+    seconds = found["cpu_seconds"]
+    minutes = (seconds["training"] + seconds["scoring"]) / 60
+    assert minutes < 20 and f"{minutes:.1f} minutes of one core" in PAGE
+    assert f"epsilon of at least {found['epsilon']['at_least']:.2f}" in PAGE
+
+
+def test_what_u_lira_flags_stands_on_the_page() -> None:
+    for row in stored("treated_shadows")["rows"]:
+        cells = []
+        for kind in ("untouched", "treated", "retrained"):
+            hits, models, low, high = row[kind]
+            assert [low, high] == pytest.approx(clopper_pearson(hits, models), abs=1e-3)
+            cells.append(f"{hits} of {models} ({low:.2f} to {high:.2f})")
+        name = f"[{row['method']}](../methods/{row['method']}.md)"
+        told = " | ".join([name, *cells, f"{row['power']:.2f}", f"{row['trace']:.2f}"])
+        assert f"| {told} |" in PAGE
+
+
+def test_what_is_rebuilt_and_its_controls_stand_on_the_page() -> None:
+    found = stored("reconstructor")
+    for name, row in found["table"].items():
+        told = ", ".join(one.replace("_", " ") for one in row["told"])
+        assert f"| {name} | {told} | {row['cosine']:.2f} | {row['cosine_of_zeros']:.2f} |" in PAGE
+        assert ("resembles" in told) == (name == "one record each: first-order step only")
+    leaked = [one["cosine"] for one in found["as_released_fed_with_zeros"]]
+    assert {f"{cosine:.2f}" for cosine in leaked} == {"0.89"}
+    assert (RESULTS / "reconstructor.png").exists()
+
+
+def test_the_attacks_run_at_a_small_size_and_go_on(script: Script, tmp_path: Path) -> None:
+    attacks = script("membership_attacks")
+    size = attacks.Size(images=400, population=150, models=16, attacked=2, epochs=2)
+    found, again = (attacks.result(size, tmp_path) for _ in range(2))
+    names = {row["attack"] for row in found["rows"]}
+    assert names >= {"LiRA", "LiRA, offline", "RMIA", "RMIA, offline", "population: loss"}
+    for one, other in zip(found["rows"], again["rows"], strict=True):
+        assert one | {"cpu_seconds": 0} == other | {"cpu_seconds": 0}
+        assert one["tpr_at_0.001"] is None  # two hundred unseen images cannot show it
+        assert one["curve_of_one_model"][-1] == [1.0, 1.0]
+    assert again["cpu_seconds"]["training"] >= found["cpu_seconds"]["training"] > 0
+    assert found["epsilon"] == again["epsilon"]
+
+
+@pytest.mark.slow
+def test_u_lira_is_measured_at_a_small_size(script: Script, tmp_path: Path) -> None:
+    treated = script("treated_shadows")
+    size = treated.Size(images=900, epochs=1, requests=1, asked=5, originals=1, retrained=1)
+    found = treated.result(size, tmp_path)
+    assert [row["method"] for row in found["rows"]] == list(treated.METHODS)
+    assert all(row["retrained"][1] == 1 for row in found["rows"])
