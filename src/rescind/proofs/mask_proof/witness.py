@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rescind.core.errors import VerificationFailed
-from rescind.proofs.mask_proof.field import Array, P
-from rescind.proofs.mask_proof.layout import BYTES, SLACK, Layout, layout_of
+from rescind.proofs.mask_proof.layout import BYTES, SLACK, layout_of
 from rescind.proofs.mask_proof.relation import BYTE_OFFSET
 from rescind.proofs.mask_proof.rows import Lanes
-from rescind.proofs.mask_proof.statement import Public, Statement
+from rescind.proofs.mask_proof.statement import ROOTS, Public, Statement
+from rescind.proofs.mask_proof.turned import Numbers, Turned, blocks
 
 Whole = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
-Numbers = NDArray[np.integer]
-Rows = Sequence[Numbers]
-N = TypeVar("N", bound=np.integer)
 
 AT_ONCE = 1024  # lanes whose numbers are worked out together
 
@@ -34,113 +29,185 @@ class Secret:
     post: Whole
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StackWitness:
-    """What follows from the secret in one stack, a row (lanes,) for each of the tree of that name;
-    ``looked`` are the bytes, one row for the d rows of helpers of each.
-    """
-
-    aux: Rows
-    looked: Rows
-
-
-def stack_of(values: NDArray[N], statement: Statement, stack: int) -> NDArray[N]:
+def stack_of(values: NDArray[np.integer], statement: Statement, stack: int) -> Numbers:
     """The blocks of a stack (lanes, ...), zeros where there is no block."""
-    return lanes_of(values, stack * statement.lanes, statement.lanes)
-
-
-def lanes_of(values: NDArray[N], first: int, count: int) -> NDArray[N]:
-    """So many blocks from ``first``, zeros where there is none."""
-    here = values[first : first + count]
-    if len(here) == count:
-        return here
-    found = np.zeros((count, *values.shape[1:]), dtype=values.dtype)
+    here = values[stack * statement.lanes : (stack + 1) * statement.lanes]
+    found = np.zeros((statement.lanes, *values.shape[1:]), dtype=values.dtype)
     found[: len(here)] = here
     return found
 
 
-def rows_of(values: NDArray[np.integer], statement: Statement, stack: int) -> Rows:
-    """Rows (places r, lanes) of a stack of values (blocks, places) or (blocks, r, places)."""
-    here = stack_of(values, statement, stack)
-    found = np.empty(here.shape[:0:-1] + here.shape[:1], dtype=here.dtype)
-    for start in range(0, len(here), AT_ONCE):  # a part of the lanes fits in the cache
-        found[..., start : start + AT_ONCE] = here[start : start + AT_ONCE].T
-    return list(found.reshape(-1, statement.lanes))
+class StackWitness:
+    """All secret rows of one stack, made when they are asked for: what is held is a part of them.
+
+    Raises:
+        VerificationFailed: the statement is not true of the secret.
+    """
+
+    def __init__(self, lanes: Lanes, secret: Secret, slack: Whole, stack: int) -> None:
+        s = self._statement = lanes.statement
+        self._layout, here = layout_of(s), lanes.here(stack)
+        self._left = np.zeros((s.lanes, s.block), dtype=np.int64)
+        self._free = np.zeros((s.lanes, s.block), dtype=np.int8)
+        self._free[: here.stop - here.start] = lanes.free(here)
+        self._rest = np.zeros((s.sketches + 1, s.lanes), dtype=np.int64)
+        self._slack = stack_of(slack, s, stack)
+        most = s.block * self._layout.looked_place + SLACK
+        self._counts = np.zeros((BYTES, s.lanes), dtype=np.uint16 if most < 2**16 else np.int32)
+        terms = np.stack([lanes.each("damping"), lanes.each("pull")])
+        for start in range(0, s.lanes, AT_ONCE):
+            self._work_out(lanes, secret, terms, here.start + start, start)
+        self._turned = {tree: Turned(getattr(secret, tree), s, stack) for tree in ROOTS}
+        self._turned |= {"left": Turned(self._left, s, 0), "free": Turned(self._free, s, 0)}
+
+    def row(self, tree: str, number: int) -> Numbers:
+        """One of a tree (lanes,), whole numbers; for ``helpers`` the byte that is looked up."""
+        layout = self._layout
+        if tree in ROOTS:
+            return self._turned[tree].row(number)
+        if tree == "helpers":
+            place, j = divmod(number // layout.degree, layout.looked_place)
+            return self._looked(place, j) if place < layout.block else _byte(self._slack, j)
+        place, j = divmod(number, layout.aux_place)
+        if place < layout.block:
+            return self._aux(place, j)
+        return self._after(number - layout.block * layout.aux_place)
+
+    def _aux(self, place: int, j: int) -> Numbers:
+        low = self._layout.value_bytes - 1
+        if j < 2 * low:
+            return _byte(self._number(place, j // low), j % low)
+        if j < self._layout.aux_place - 1:
+            return _byte(self._number(place, 2), j - 2 * low)
+        free = self._turned["free"].row(place) == 1
+        return np.where(free, self._turned["left"].row(place), 0)
+
+    def _looked(self, place: int, j: int) -> Numbers:
+        layout, v = self._layout, self._layout.value_bytes
+        if j < 2 * v:
+            return _byte(self._number(place, j // v), j % v)
+        if (j := j - 2 * v) < layout.residual_bytes:
+            return _byte(self._number(place, 2), j)
+        j -= layout.residual_bytes
+        if layout.partial:
+            if j == 0:
+                highest = _byte(self._number(place, 2), layout.residual_bytes - 1)
+                return highest << np.uint8(8 - layout.partial)
+            j -= 1
+        gradient = self._turned["gradients"].row(place * layout.sketches + j)
+        return (gradient.astype(np.int16) + BYTE_OFFSET).astype(np.uint8)
+
+    def _number(self, place: int, which: int) -> Whole:
+        """W, D or the residual of a place, from 0."""
+        if which == 2:
+            free, left = (self._turned[name].row(place) for name in ("free", "left"))
+            return np.where(free == 1, 0, left) + 2 ** (self._layout.residual_bits - 1)
+        weights, found = self._turned["weights"].row(place), self._layout.offset
+        if which == 1:
+            return self._turned["post"].row(place) - weights + found
+        return weights.astype(np.int64) + found
+
+    def _after(self, j: int) -> Numbers:
+        """Rows of aux after those of places."""
+        sketches = self._layout.sketches
+        if j < sketches:
+            return self._rest[j]
+        if (j := j - sketches) < BYTES:
+            return self._counts[j]
+        return self._rest[-1] if j == BYTES else _byte(self._slack, j - BYTES - 1)
+
+    def _work_out(
+        self, lanes: Lanes, secret: Secret, terms: Whole, block: int, start: int
+    ) -> None:
+        """Residuals, sums and counts of ``AT_ONCE`` lanes from ``start``; what is not there is 0."""
+        s = self._statement
+        count = min(AT_ONCE, s.lanes - start)
+        here, own = slice(start, start + count), slice(block, min(block + count, s.blocks))
+
+        def of(values: Numbers, kind: type[np.integer] | None = None) -> Numbers:
+            found = np.zeros((count, *values.shape[1:]), dtype=kind or values.dtype)
+            found[: max(0, own.stop - own.start)] = values[own]
+            return found
+
+        w, post, g = of(secret.weights), of(secret.post), of(secret.gradients)
+        direction, mask = of(lanes.public.direction, np.int64), of(lanes.public.mask) == 1
+        (damping, pull), free = (of(each) for each in terms), self._free[here] == 1
+        change = post - w
+        left = damping[:, None] * change - pull[:, None] * direction
+        seen = _met(g, change, left)
+        residual = np.where(free, 0, left)
+        check_true(s, w, change, g, residual, post[mask], change[free & ~mask])
+        self._left[here] = left
+        self._rest[:-1, here] = seen.T
+        self._rest[-1, here] = (direction * change).sum(1) - self._slack[here]
+        numbers = (w + self._layout.offset, change + self._layout.offset)
+        limit = 2 ** (s.residual_bits - 1)
+        self._counts[:, here] = self._count(numbers, residual + limit, g, self._slack[here]).T
+
+    def _count(
+        self, numbers: tuple[Whole, Whole], residual: Whole, g: Numbers, slack: Whole
+    ) -> NDArray[np.int64]:
+        """(lanes, 256): how often each byte is looked up."""
+        layout, found = self._layout, np.zeros((len(g), BYTES), dtype=np.int64)
+        for values in numbers:
+            _add_bytes(found, values, layout.value_bytes)
+        moved = 8 - layout.partial if layout.partial else 0
+        _add_bytes(found, residual, layout.residual_bytes, moved)
+        _add_bytes(found, slack[:, None], SLACK)
+        if blocks is not None and g.dtype == np.int8:
+            blocks.count_signed(g, found)
+        else:
+            _add(found, (g.astype(np.int64) + BYTE_OFFSET).reshape(len(g), -1) & 255)
+        return found
 
 
 def stack_witness(
     statement: Statement, public: Public, secret: Secret, slack: Whole, stack: int
 ) -> StackWitness:
-    """All rows of a stack; ``slack`` (blocks,) is that of the floors.
+    """The rows of a stack; ``slack`` (blocks,) is that of the floors.
 
     Raises:
         VerificationFailed: the statement is not true of the secret.
     """
-    layout, lanes = layout_of(statement), Lanes(statement, public)
-    count, places = statement.lanes, (statement.block, statement.lanes)
-    shown = [each(stack)[:, :count].T == 1 for each in (lanes.free, lanes.mask)]
-    terms = _signed_back(lanes.of_lanes(stack)[:, :count])[:, :, None]
-    bytes_ = np.empty((layout.block, layout.aux_place - 1, count), dtype=np.uint8)
-    free = np.empty(places, dtype=np.int64)
-    looked = np.empty((layout.block, layout.looked_place, count), dtype=np.uint8)
-    rest = np.empty((layout.sketches + 1, count), dtype=np.int64)
-    hidden: tuple[Numbers, ...] = (
-        secret.weights,
-        secret.post,
-        secret.gradients,
-        public.direction,
-        slack,
-    )
-    for start in range(0, count, AT_ONCE):
-        here, most = slice(start, start + AT_ONCE), min(AT_ONCE, count - start)
-        own = [lanes_of(values, stack * count + start, most) for values in hidden]
-        found = _lanes(statement, own, [each[here] for each in shown], terms[:, here])
-        bytes_[:, :, here], free[:, here] = found.bytes.transpose(1, 2, 0), found.free.T
-        looked[:, :, here], rest[:, here] = found.looked.transpose(1, 2, 0), found.rest.T
-    spare = stack_of(slack, statement, stack)
-    slack_bytes = _bytes(spare, SLACK).T
-    counts = _counts(looked, slack_bytes)
-    aux: list[Numbers] = []
-    for of_place, one in zip(bytes_, free, strict=True):
-        aux += [*of_place, one]
-    aux += [*rest[:-1], *counts, rest[-1], *slack_bytes]
-    return StackWitness(aux, [*looked.reshape(-1, count), *slack_bytes])
+    return StackWitness(Lanes(statement, public), secret, slack, stack)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """Of some lanes: bytes (lanes, places, r) of aux and those looked up, (lanes, places, j),
-    lambda (lanes, places), and <G_k, D> with the floor's sum last, (lanes, sketches + 1).
-    """
+def _met(gradients: Numbers, change: Whole, left: Whole) -> Whole:
+    """<G_k, D> (lanes, k); G_k times it is added to left (lanes, block), in place."""
+    seen = np.empty(gradients.shape[:2], dtype=np.int64)
+    if blocks is not None and gradients.dtype == np.int8:
+        blocks.meet(gradients, change, seen, left)
+        return seen
+    wide = gradients.astype(np.int64)
+    seen[:] = np.einsum("lki,li->lk", wide, change)
+    left += np.einsum("lki,lk->li", wide, seen)
+    return seen
 
-    bytes: Bytes
-    free: Whole
-    looked: Bytes
-    rest: Whole
+
+def _byte(values: Whole, place: int) -> NDArray[np.uint8]:
+    """A byte of whole numbers from 0, the lowest first."""
+    return (values >> 8 * place).astype(np.uint8)
 
 
-def _lanes(
-    statement: Statement, own: Rows, shown: Sequence[NDArray[np.bool_]], terms: Whole
-) -> _Found:
-    w, post, g, direction, spare = (values.astype(np.int64) for values in own)
-    (free, mask), (damping, pull) = shown, terms
-    change = post - w
-    seen = np.einsum("lki,li->lk", g, change)
-    left = damping * change + np.einsum("lki,lk->li", g, seen) - pull * direction
-    residual = np.where(free, 0, left)
-    check_true(statement, w, change, g, residual, post[mask], change[free & ~mask])
-    layout = layout_of(statement)
-    bytes_, looked = _places(layout, w, change, g, residual)
-    summed = (direction * change).sum(1) - spare
-    rest = np.concatenate([seen, summed[:, None]], 1)
-    return _Found(bytes_, np.where(free, left, 0), looked, rest)
+def _add_bytes(found: Whole, values: Whole, count: int, moved: int = 0) -> None:
+    """Count the lowest bytes of values (lanes, r); the highest of them once more if it is moved."""
+    if blocks is not None:
+        blocks.count(values, count, moved, found)
+        return
+    bytes_ = [values >> 8 * place & 255 for place in range(count)]
+    _add(found, np.concatenate([*bytes_, bytes_[-1] << moved & 255] if moved else bytes_, 1))
+
+
+def _add(found: Whole, bytes_: Whole) -> None:
+    for counts, own in zip(found, bytes_, strict=True):
+        counts += np.bincount(own, minlength=BYTES)
 
 
 def check_true(
     statement: Statement,
     weights: Whole,
     change: Whole,
-    gradients: Whole,
+    gradients: Numbers,
     residual: Whole,
     masked: Whole,
     still: Whole,
@@ -173,48 +240,7 @@ def check_true(
 
 
 def _beyond(values: Whole, limit: int) -> bool:
-    return bool(((values < -limit) | (values >= limit)).any())
-
-
-def _places(
-    layout: Layout, w: Whole, change: Whole, g: Whole, residual: Whole
-) -> tuple[Bytes, Bytes]:
-    """Bytes of aux (lanes, places, r), and those looked up (lanes, places, j)."""
-    count, most = layout.value_bytes, layout.offset
-    of_w, of_change = _bytes(w + most, count), _bytes(change + most, count)
-    limit = 2 ** (layout.residual_bits - 1)
-    of_residual = _bytes(residual + limit, layout.residual_bytes)
-    aux = np.concatenate([of_w[..., :-1], of_change[..., :-1], of_residual], -1)
-    looked = [of_w, of_change, of_residual]
-    if layout.partial:
-        looked.append(of_residual[..., -1:] * np.uint8(2 ** (8 - layout.partial)))
-    looked.append((g.transpose(0, 2, 1) + BYTE_OFFSET).astype(np.uint8))
-    return aux, np.concatenate(looked, -1)
-
-
-def _bytes(values: Whole, count: int) -> Bytes:
-    """(..., count): the bytes of whole numbers from 0, lowest first."""
-    places = 8 * np.arange(count)
-    return ((values[..., None] >> places) & 255).astype(np.uint8)
-
-
-def _counts(looked: Bytes, slack: Bytes) -> NDArray[np.int32]:
-    """(256, lanes): how often each byte is looked up in a lane."""
-    rows = looked.reshape(-1, looked.shape[-1])
-    found = np.empty((BYTES, rows.shape[1]), dtype=np.int32)
-    for start in range(0, rows.shape[1], AT_ONCE):
-        here = slice(start, start + AT_ONCE)
-        for lane, one in enumerate(np.concatenate([rows[:, here], slack[:, here]]).T, start):
-            found[:, lane] = np.bincount(one, minlength=BYTES)
-    return found
-
-
-def _signed_back(values: Array) -> Whole:
-    """Elements as whole numbers about 0."""
-    middle = np.uint64(2**63)
-    negative = values > middle
-    found = np.where(negative, np.uint64(P) - values, values).astype(np.int64)
-    return np.where(negative, -found, found)
+    return bool(values.size) and (int(values.min()) < -limit or int(values.max()) >= limit)
 
 
 def slack_of(statement: Statement, public: Public, secret: Secret) -> Whole:
