@@ -34,8 +34,8 @@ from rescind.proofs.mask_proof.columns import ColumnTree
 from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
 from rescind.proofs.mask_proof.statement import ROOTS, VERSION, Public, Statement
+from rescind.proofs.mask_proof.truth import Secret
 from rescind.proofs.mask_proof.verifier import verify
-from rescind.proofs.mask_proof.witness import Secret
 
 RESULT = Path(__file__).parent / "results" / "mask_proof.json"
 BLOCK, SKETCHES, SHARE = 64, 32, 0.04

@@ -14,11 +14,11 @@ from itertools import chain
 
 from rescind.core.errors import VerificationFailed
 from rescind.proofs.mask_proof.field import Array
-from rescind.proofs.mask_proof.leaves import leaves_of
+from rescind.proofs.mask_proof.leaves import DIGEST, leaves_of, parents
 from rescind.proofs.mask_proof.transcript import Stream
 from rescind.proofs.mask_proof.transform import RATE, code_cosets
 
-SALT = DIGEST = 32  # bytes
+SALT = 32  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,7 @@ def commit(tag: str, rows: Iterable[Array], words: Array | None, seed: bytes) ->
     first = next(rows)
     size = RATE * first.shape[1]
     salts = Stream(seed + f"salts {tag}".encode())(DIGEST * size)
-    head = b"\x00" + tag.encode() + b"\n"
-    leaves = leaves_of([head + _at(salts, j) for j in range(size)])
+    leaves = leaves_of(b"\x00" + tag.encode() + b"\n", salts)
     for batch in chain([first], rows):
         code_cosets(batch, leaves.room, leaves.first)
         leaves.take(len(batch))
@@ -75,13 +74,11 @@ def commit(tag: str, rows: Iterable[Array], words: Array | None, seed: bytes) ->
 
 def _levels(leaves: bytes) -> tuple[bytes, ...]:
     """From the leaves to the root; where a level has an odd number of nodes, 32 zeros follow."""
-    levels, pair = [leaves], 2 * DIGEST
+    levels = [leaves]
     while len(levels[-1]) > DIGEST:
-        if len(levels[-1]) % pair:
+        if len(levels[-1]) % (2 * DIGEST):
             levels[-1] += bytes(DIGEST)
-        below = levels[-1]
-        nodes = (below[start : start + pair] for start in range(0, len(below), pair))
-        levels.append(b"".join(hashlib.sha256(b"\x01" + node).digest() for node in nodes))
+        levels.append(parents(levels[-1]))
     return tuple(levels)
 
 

@@ -76,10 +76,10 @@ class Combining:
         """All of its rows and equations."""
         layout, places = self._layout, self._layout.block * self._layout.aux_place
         q = sums.q_ends, sums.q_coset
-        seen = self._encoded({"aux": (places, layout.sketches)}, sums.p)
-        seen = [{"aux": each["aux"].copy()} for each in seen]
-        for total, found in zip(q, seen, strict=True):
-            add_combination(total, found["aux"], seen_factors(layout, challenge))
+        encoded = self._encoded({"aux": (places, layout.sketches)}, sums.p)
+        seen = [each["aux"].copy() for each in encoded]
+        for total, of_seen in zip(q, seen, strict=True):
+            add_combination(total, of_seen, seen_factors(layout, challenge))
         table = count_factors(layout, challenge)
         for start in range(0, BYTES, COUNTS):
             own = {"aux": (places + layout.sketches + start, COUNTS)}
@@ -95,7 +95,7 @@ class Combining:
             shown = [PublicRows(*each) for each in (self._ends(rows), _coset(rows))]
             halves = zip(q, self._encoded(own, sums.p), shown, of_lanes, seen, strict=True)
             for total, found, public, own_lanes, of_seen in halves:
-                given = (_place_rows(found), public, own_lanes, of_seen["aux"], challenge)
+                given = (_place_rows(found), public, own_lanes, of_seen, challenge)
                 add_place(total, layout, i, *given)
 
     def _add_last(self, sums: Sums, challenge: Challenge) -> None:
@@ -161,4 +161,5 @@ def _coset(rows: Array) -> Array:
     """The values of rows (r, k) on the coset (r, k)."""
     into = np.empty((1, *rows.shape), dtype=np.uint64)
     code_cosets(rows, into)
-    return into[0]
+    found: Array = into[0]
+    return found

@@ -28,10 +28,10 @@ from rescind.proofs.mask_proof.kernels import (
     reduced,
     sub_any,
 )
+from rescind.proofs.mask_proof.tiles import lay
 
 ONE = np.uint64(1)
 OVER = np.uint64(pow(2, -64, 2**64 - 2**32 + 1))
-TILE = 8  # numbers of a line of the cache: so many square are laid on their side at a time
 
 
 @inlined
@@ -148,7 +148,12 @@ def _part_ahead(m: Any, first: int, count: int, powers: Any, step: int) -> None:
         for start in range(first, first + count, 4 * q):
             _four(m[start], m[start + q], m[start + 2 * q], m[start + 3 * q])
             for j in range(1, q):
-                p, one, two, three = start + j, powers[j * by], powers[2 * j * by], powers[3 * j * by]
+                p, one, two, three = (
+                    start + j,
+                    powers[j * by],
+                    powers[2 * j * by],
+                    powers[3 * j * by],
+                )
                 _four_ahead(m[p], m[p + q], m[p + 2 * q], m[p + 3 * q], one, two, three)
         quarter *= 4
 
@@ -162,7 +167,12 @@ def _part_back(m: Any, first: int, count: int, powers: Any, step: int) -> None:
         for start in range(first, first + count, 4 * q):
             _four_from(m[start], m[start + q], m[start + 2 * q], m[start + 3 * q])
             for j in range(1, q):
-                p, one, two, three = start + j, powers[j * by], powers[2 * j * by], powers[3 * j * by]
+                p, one, two, three = (
+                    start + j,
+                    powers[j * by],
+                    powers[2 * j * by],
+                    powers[3 * j * by],
+                )
                 _four_back(m[p], m[p + q], m[p + 2 * q], m[p + 3 * q], one, two, three)
         quarter //= 4
     if _odd(count):
@@ -222,14 +232,9 @@ def _reduce(a: Any) -> None:
 @compiled
 def _on_its_side(m: Any, factors: Any, into: Any) -> None:
     """Into (b, a) = m (a, b) times the factors (a, b), which m is afterwards."""
-    lines, columns = m.shape
-    for i in range(lines):
+    for i in range(m.shape[0]):
         _multiply_by(m[i], factors[i])
-    for i in range(0, lines, TILE):
-        for j in range(0, columns, TILE):
-            for y in range(j, min(j + TILE, columns)):
-                for x in range(i, min(i + TILE, lines)):
-                    into[y, x] = m[x, y]
+    lay(m, into)
 
 
 @compiled
@@ -292,16 +297,25 @@ def coset_rows(rows: Any, factors: Any, steps: Any, into: Any, first: int) -> No
 
 
 @apart
-def _dot(a: Any, b: Any) -> Any:
-    """The sum of products (P. Montgomery's, see ``_by``); halves of 32 bits are summed apart."""
-    first, second, third, fourth = NONE, NONE, NONE, NONE
+def _halves(a: Any, b: Any) -> Any:
+    """Four sums, of 2^32 each to the next, that together are the sum of products."""
+    first, second = np.uint64(0), np.uint64(0)
+    third, fourth = np.uint64(0), np.uint64(0)
     for i in range(a.shape[0]):
-        a0, a1, b0, b1 = a[i] & LOW, a[i] >> HALF, b[i] & LOW, b[i] >> HALF
+        x, y = a[i], b[i]
+        a0, a1, b0, b1 = x & LOW, x >> HALF, y & LOW, y >> HALF
         low, middle, other, high = a0 * b0, a0 * b1, a1 * b0, a1 * b1
-        first += low & LOW
-        second += (low >> HALF) + (middle & LOW) + (other & LOW)
-        third += (middle >> HALF) + (other >> HALF) + (high & LOW)
-        fourth += high >> HALF
+        first = first + (low & LOW)
+        second = second + ((low >> HALF) + (middle & LOW) + (other & LOW))
+        third = third + ((middle >> HALF) + (other >> HALF) + (high & LOW))
+        fourth = fourth + (high >> HALF)
+    return first, second, third, fourth
+
+
+@compiled
+def _dot(a: Any, b: Any) -> Any:
+    """The sum of products over 2^64, as ``_by`` gives each."""
+    first, second, third, fourth = _halves(a, b)
     low = add_any(below(first), mul(second, ONE << HALF))
     high = add_any(below(third), mul(fourth, ONE << HALF))
     return below(add_any(high, mul(low, OVER)))

@@ -8,6 +8,7 @@ bits. Hashes are those of ``hashlib``: a test compares them.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import isqrt
 from typing import Any
 
@@ -16,6 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from rescind.proofs.mask_proof.kernels import compiled
 
@@ -98,9 +100,7 @@ def _absorb(
 
     def written(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         make = _Rounds(builder)
-        arrays = [
-            context.make_array(signature.args[i])(context, builder, given[i]) for i in (0, 2)
-        ]
+        arrays = [context.make_array(signature.args[i])(context, builder, given[i]) for i in (0, 2)]
         wide = ir.VectorType(LONG, SIDE)
         width = builder.extract_value(arrays[1].shape, 1)
         data, held = arrays[1].data, arrays[0].data
@@ -123,7 +123,7 @@ def _absorb(
         for lane in range(SIDE):
             by = builder.insert_element(by, given[5], ir.Constant(WORD, lane))
         words, half = [], ir.Constant(wide, [ir.Constant(LONG, 32)] * SIDE)
-        for low, high in zip(longs, longs[1:], strict=False):
+        for low, high in pairwise(longs):
             number = builder.call(joined, [high, low, by])
             for part in (number, builder.lshr(number, half)):
                 words.append(builder.call(swapped, [builder.trunc(part, VECTOR)]))
@@ -137,6 +137,16 @@ def _absorb(
         return context.get_dummy_value()
 
     return signature, written
+
+
+def start(columns: int) -> NDArray[np.uint32]:
+    """Before the first block: (columns / 16, 8, 16)."""
+    return np.tile(START[:, None], (columns // SIDE, 1, SIDE))
+
+
+def digests(state: NDArray[np.uint32]) -> bytes:
+    """After the last: 32 bytes a column."""
+    return state.transpose(0, 2, 1).astype(">u4").tobytes()
 
 
 @compiled

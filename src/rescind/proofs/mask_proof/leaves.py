@@ -7,9 +7,7 @@ from importlib import import_module
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rescind.proofs.mask_proof.field import Array
 from rescind.proofs.mask_proof.transform import RATE
 
 hashing: ModuleType | None
@@ -21,6 +19,8 @@ except ImportError:  # numba is not installed: a column after the other
 AT_ONCE = 16  # rows that are put in together
 LEFT, LAST = 8, 10  # rows that may wait for the rest of their block, and that end a message
 BLOCK = 64  # bytes of SHA-256's
+DIGEST = 32
+MANY = 4096  # nodes whose parents are made together
 
 
 class Apart:
@@ -28,15 +28,16 @@ class Apart:
     rows from ``first`` on; column j of a code word is at j % 4, j // 4.
     """
 
-    def __init__(self, heads: list[bytes]) -> None:
-        self._hashes = [hashlib.sha256(head) for head in heads]
-        self.room = np.empty((RATE, AT_ONCE, len(heads) // RATE), dtype=np.uint64)
+    def __init__(self, tag: bytes, salts: bytes) -> None:
+        starts = range(0, len(salts), DIGEST)
+        self._hashes = [hashlib.sha256(tag + salts[i : i + DIGEST]) for i in starts]
+        self.room = np.empty((RATE, AT_ONCE, len(starts) // RATE), dtype=np.uint64)
         self.first = 0
 
     def take(self, count: int) -> None:
         """So many rows, which lie in the room."""
         columns = np.ascontiguousarray(self.room[:, :count].transpose(2, 0, 1)).astype("<u8")
-        view = memoryview(columns.reshape(-1, count)).cast("B")
+        view = columns.data.cast("B")
         width = 8 * count
         for j, one in enumerate(self._hashes):
             one.update(view[width * j : width * (j + 1)])
@@ -49,25 +50,24 @@ class Apart:
 class Together:
     """By ``hashing``: a block of eight rows at a time, as they lie.
 
-    Heads have one length and are what columns begin with. They fill whole numbers from behind, so
-    that all blocks begin within a number at the same bit.
+    Tag and salt fill whole numbers from behind, so that all blocks begin within a number at the
+    same bit.
     """
 
-    def __init__(self, heads: list[bytes]) -> None:
+    def __init__(self, tag: bytes, salts: bytes) -> None:
         assert hashing is not None
-        k, length = len(heads) // RATE, len(heads[0])
+        columns, length = len(salts) // DIGEST, len(tag) + DIGEST
+        k = columns // RATE
         self.first = -(-length // 8)
         self._unused = 8 * self.first - length  # bytes
         self._bytes = length
         self.room = np.empty((RATE, max(self.first, LEFT) + AT_ONCE + LAST, k), dtype=np.uint64)
-        filled = np.zeros((len(heads), 8 * self.first), dtype=np.uint8)
-        filled[:, self._unused :] = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, length)
+        filled = np.zeros((columns, 8 * self.first), dtype=np.uint8)
+        filled[:, -length:-DIGEST] = np.frombuffer(tag, np.uint8)
+        filled[:, -DIGEST:] = np.frombuffer(salts, np.uint8).reshape(columns, DIGEST)
         numbers = filled.view("<u8").reshape(k, RATE, self.first)
         self.room[:, : self.first] = numbers.transpose(1, 2, 0)
-        start = hashing.START[:, None].repeat(hashing.SIDE, 1)
-        self._state = np.ascontiguousarray(
-            np.broadcast_to(start, (RATE, k // hashing.SIDE, *start.shape))
-        )
+        self._state = np.stack([hashing.start(k)] * RATE)
 
     def take(self, count: int) -> None:
         """So many rows, which lie in the room."""
@@ -85,16 +85,49 @@ class Together:
 
     def digests(self) -> bytes:
         """Of all columns, 32 bytes each."""
+        assert hashing is not None
         end = b"\x80" + bytes(-(self._bytes + 9) % BLOCK) + (8 * self._bytes).to_bytes(8, "big")
         blocks = (8 * self.first - self._unused + len(end)) // BLOCK
         rows = np.frombuffer(end + bytes(-len(end) % 8 + 8), dtype="<u8")
         self.room[:, self.first : self.first + len(rows)] = rows[:, None]
         self.first += len(rows)
         self._hash(blocks)
-        state: NDArray[np.uint32] = self._state.transpose(1, 3, 0, 2)  # (k / 16, 16, 4, 8)
-        return state.astype(">u4").tobytes()
+        each = [np.frombuffer(hashing.digests(state), "V32") for state in self._state]
+        return np.stack(each, 1).tobytes()
 
 
-def leaves_of(heads: list[bytes]) -> Apart | Together:
-    """For columns that begin with these bytes, of one length."""
-    return Apart(heads) if hashing is None else Together(heads)
+def leaves_of(tag: bytes, salts: bytes) -> Apart | Together:
+    """For columns that begin with a tag and each with its salt of 32 bytes."""
+    return Apart(tag, salts) if hashing is None else Together(tag, salts)
+
+
+def parents(nodes: bytes) -> bytes:
+    """SHA-256(1, left, right) of each pair of nodes."""
+    pairs, side = len(nodes) // (2 * DIGEST), 1 if hashing is None else hashing.SIDE
+    apart = pairs % side if hashing is not None else pairs
+    together = pairs - apart
+    found = [
+        _parents(nodes[2 * DIGEST * i : 2 * DIGEST * min(i + MANY, together)])
+        for i in range(0, together, MANY)
+    ]
+    for i in range(together, pairs):
+        found.append(
+            hashlib.sha256(b"\x01" + nodes[2 * DIGEST * i : 2 * DIGEST * (i + 1)]).digest()
+        )
+    return b"".join(found)
+
+
+def _parents(nodes: bytes) -> bytes:
+    """By ``hashing``: two blocks each."""
+    assert hashing is not None
+    count = len(nodes) // (2 * DIGEST)
+    whole = np.zeros((count, 2 * BLOCK), dtype=np.uint8)
+    whole[:, 0], whole[:, 1 : BLOCK + 1] = 1, np.frombuffer(nodes, np.uint8).reshape(count, BLOCK)
+    whole[:, BLOCK + 1] = 0x80
+    whole[:, -2:] = np.frombuffer((8 * (BLOCK + 1)).to_bytes(2, "big"), np.uint8)
+    rows = np.zeros((2 * BLOCK // 8 + 1, count), dtype=np.uint64)
+    rows[:-1] = whole.view("<u8").T
+    state = hashing.start(count)
+    hashing.absorb(state, rows, 2, 0)
+    found: bytes = hashing.digests(state)
+    return found

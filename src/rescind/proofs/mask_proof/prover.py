@@ -36,8 +36,9 @@ from rescind.proofs.mask_proof.rows import Lanes
 from rescind.proofs.mask_proof.statement import ROOTS, Public, Statement
 from rescind.proofs.mask_proof.transcript import Stream, even_elements
 from rescind.proofs.mask_proof.transform import coefficients_of, opened_columns, values_of
+from rescind.proofs.mask_proof.truth import Secret, slack_of
 from rescind.proofs.mask_proof.turned import Turned
-from rescind.proofs.mask_proof.witness import Secret, StackWitness, slack_of
+from rescind.proofs.mask_proof.witness import StackWitness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,8 @@ class _Prover:
         self.masks = _masks(statement)
         self.table = np.zeros((statement.degree, 256), dtype=np.uint64)
         self.trees: dict[str, ColumnTree] = {}
-        self._stack, self._witness = -1, None
+        self._stack = -1
+        self._witness: StackWitness | None = None
 
     def commit(self, tree: str) -> bytes:
         """Its root."""

@@ -33,7 +33,7 @@ class Lanes:
         return slice(stack * s.lanes, min((stack + 1) * s.lanes, s.blocks))
 
     def free(self, blocks: slice) -> NDArray[np.bool_]:
-        """f (blocks, size): masked places, and all of blocks that are untouched or excepted."""
+        """Where f is 1 (blocks, size): masked places, all of blocks that are not active."""
         return self.public.mask[blocks] | ~self.active[blocks, None]
 
     def place(self, stack: int, i: int) -> Array:

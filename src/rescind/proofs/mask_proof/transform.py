@@ -23,7 +23,14 @@ from rescind.proofs.mask_proof.field import (
     signed,
     sub,
 )
-from rescind.proofs.mask_proof.steps import TIMES, places, reversed_places, shifts, steps_of, turns_of
+from rescind.proofs.mask_proof.steps import (
+    TIMES,
+    places,
+    reversed_places,
+    shifts,
+    steps_of,
+    turns_of,
+)
 
 kernels: ModuleType | None
 fourier: ModuleType | None
