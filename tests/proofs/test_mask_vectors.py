@@ -17,7 +17,7 @@ import pytest
 from make_mask_vectors import HERE, WORLDS, Vector, expected, sha256, stored, write
 from mask_worlds import proved, roots, second
 
-from rescind.proofs.mask_proof import independent, leaves, transform, turned, witness
+from rescind.proofs.mask_proof import counted, independent, leaves, transform, turned
 from rescind.proofs.mask_proof.proof_file import read
 from rescind.proofs.mask_proof.transcript import Transcript
 from rescind.proofs.mask_proof.verifier import verify
@@ -94,7 +94,7 @@ def test_the_prover_makes_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPa
 def test_the_prover_makes_the_same_bytes_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     each = vector("thirds")
     loops = ((transform, "kernels"), (transform, "fourier"), (leaves, "hashing"))
-    for module, name in (*loops, (turned, "blocks"), (witness, "blocks")):
+    for module, name in (*loops, (turned, "blocks"), (counted, "blocks")):
         monkeypatch.setattr(module, name, None)
     left = iter(each.drawn)
     monkeypatch.setattr(os, "urandom", lambda count: next(left))

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from rescind.core.errors import VerificationFailed
 from rescind.core.protocols import Progress
+from rescind.proofs.mask_proof import compiling
 from rescind.proofs.mask_proof.challenges import Challenges, Factors
 from rescind.proofs.mask_proof.columns import ColumnTree, commit
 from rescind.proofs.mask_proof.combining import Combining, no_sums
@@ -57,6 +58,7 @@ def commit_values(
 
     Of the statement only block, sketches, opened and size are used.
     """
+    compiling.tell()
     padding = Padding(tree, seed, statement)
     return commit(tree, padding.batches(_rows(tree, values, statement)), None, seed)
 
@@ -207,6 +209,7 @@ def prove(
         VerificationFailed: the statement is not true, or a root is not that of the secret.
         BadData: mask or direction are not those of the statement.
     """
+    compiling.tell()
     run = _Prover(statement, public, secret, seeds, progress)
     run.trees |= trees or {}
     for tree in ROOTS:

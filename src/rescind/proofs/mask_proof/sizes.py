@@ -80,7 +80,7 @@ def held(statement: Statement, longest: int) -> int:
     sizes = _sizes(statement)
     enough = [size for size in sizes if size - statement.opened >= statement.blocks]
     most = [size for size in sizes if size <= longest] or sizes[:1]
-    return min(most[-1], *enough[:1])
+    return min([most[-1], *enough[:1]])
 
 
 def cost_of(statement: Statement) -> Cost:

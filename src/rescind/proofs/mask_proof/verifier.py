@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from rescind.core.errors import VerificationFailed
+from rescind.proofs.mask_proof import compiling
 from rescind.proofs.mask_proof.challenges import Challenges, Factors
 from rescind.proofs.mask_proof.columns import check_column
 from rescind.proofs.mask_proof.field import GENERATOR, Array, P, add, mul
@@ -33,6 +34,7 @@ def verify(statement: Statement, public: Public, data: bytes) -> None:
         VerificationFailed: it names the first check that failed.
         BadData: mask or direction are not those of the statement.
     """
+    compiling.tell()
     public.check(statement)
     proof = read(statement, data)
     challenges = Challenges(statement)
