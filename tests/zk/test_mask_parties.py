@@ -181,11 +181,13 @@ def test_proofs_are_as_sound_as_was_asked_for(bits: float, degree: int) -> None:
 
 
 def test_rows_are_as_long_as_all_blocks_need_or_as_is_asked_for() -> None:
-    plain = made().epoch
-    assert plain.size == held(plain.sized, LONGEST)
-    assert made(row_size=128).epoch.size == 128
-    least = Limits(memory=cost_of(replace(plain.sized, size=96)).memory)
-    assert made(limits=least).epoch.size == 96
+    plain = made().epoch.sized
+    assert plain.size == held(plain, LONGEST) == 256
+    wide = made(block=1).epoch.sized
+    assert wide.blocks > 512 and wide.size == held(wide, LONGEST) > 512
+    assert made(block=1, row_size=300).epoch.size == 256
+    least = Limits(memory=cost_of(replace(wide, size=384)).memory)
+    assert made(block=1, limits=least).epoch.size == 384
     for wrong in (32, 2**21):
         with pytest.raises(BadParameter, match="rows of 64 to"):
             made(row_size=wrong)
