@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rescind.proofs.mask_proof.leaves import Apart, Together, parents
 from rescind.proofs.mask_proof.transform import code_words
 
 DRAW = np.random.default_rng(0)
+HASHING = import_module("rescind.proofs.mask_proof.hashing")
 
 
 @pytest.mark.parametrize("tag", ["aux", "post", "weights", "gradients", "of six", "x" * 29])
@@ -25,7 +27,7 @@ def test_columns_side_by_side_have_the_digests_of_hashlib(
 ) -> None:
     """Heads of all lengths modulo 8, and columns that end anywhere in a block."""
     salts, head = DRAW.bytes(32 * 4 * size), b"\x00" + tag.encode() + b"\n"
-    one, other = Apart(head, salts), Together(head, salts)
+    one, other = Apart(head, salts), Together(HASHING, head, salts)
     whole = []
     for count in counts:
         numbers = DRAW.integers(0, P, (4, count, size), dtype=np.uint64)

@@ -54,8 +54,8 @@ class Together:
     same bit.
     """
 
-    def __init__(self, tag: bytes, salts: bytes) -> None:
-        assert hashing is not None
+    def __init__(self, loops: ModuleType, tag: bytes, salts: bytes) -> None:
+        self._loops = loops
         columns, length = len(salts) // DIGEST, len(tag) + DIGEST
         k = columns // RATE
         self.first = -(-length // 8)
@@ -67,7 +67,7 @@ class Together:
         filled[:, -DIGEST:] = np.frombuffer(salts, np.uint8).reshape(columns, DIGEST)
         numbers = filled.view("<u8").reshape(k, RATE, self.first)
         self.room[:, : self.first] = numbers.transpose(1, 2, 0)
-        self._state = np.stack([hashing.start(k)] * RATE)
+        self._state = np.stack([loops.start(k)] * RATE)
 
     def take(self, count: int) -> None:
         """So many rows, which lie in the room."""
@@ -76,50 +76,43 @@ class Together:
         self._hash((self.first - 1) // 8)
 
     def _hash(self, blocks: int) -> None:
-        assert hashing is not None
         for state, rows in zip(self._state, self.room, strict=True):
-            hashing.absorb(state, rows, blocks, 8 * self._unused)
+            self._loops.absorb(state, rows, blocks, 8 * self._unused)
         left = self.first - 8 * blocks
         self.room[:, :left] = self.room[:, 8 * blocks : self.first].copy()
         self.first = left
 
     def digests(self) -> bytes:
         """Of all columns, 32 bytes each."""
-        assert hashing is not None
         end = b"\x80" + bytes(-(self._bytes + 9) % BLOCK) + (8 * self._bytes).to_bytes(8, "big")
         blocks = (8 * self.first - self._unused + len(end)) // BLOCK
         rows = np.frombuffer(end + bytes(-len(end) % 8 + 8), dtype="<u8")
         self.room[:, self.first : self.first + len(rows)] = rows[:, None]
         self.first += len(rows)
         self._hash(blocks)
-        each = [np.frombuffer(hashing.digests(state), "V32") for state in self._state]
+        each = [np.frombuffer(self._loops.digests(state), "V32") for state in self._state]
         return np.stack(each, 1).tobytes()
 
 
 def leaves_of(tag: bytes, salts: bytes) -> Apart | Together:
     """For columns that begin with a tag and each with its salt of 32 bytes."""
-    return Apart(tag, salts) if hashing is None else Together(tag, salts)
+    return Apart(tag, salts) if hashing is None else Together(hashing, tag, salts)
 
 
 def parents(nodes: bytes) -> bytes:
     """SHA-256(1, left, right) of each pair of nodes."""
-    pairs, side = len(nodes) // (2 * DIGEST), 1 if hashing is None else hashing.SIDE
-    apart = pairs % side if hashing is not None else pairs
-    together = pairs - apart
-    found = [
-        _parents(nodes[2 * DIGEST * i : 2 * DIGEST * min(i + MANY, together)])
-        for i in range(0, together, MANY)
-    ]
-    for i in range(together, pairs):
-        found.append(
-            hashlib.sha256(b"\x01" + nodes[2 * DIGEST * i : 2 * DIGEST * (i + 1)]).digest()
-        )
+    pairs, pair, found = len(nodes) // (2 * DIGEST), 2 * DIGEST, list[bytes]()
+    together = 0 if hashing is None else pairs // hashing.SIDE * hashing.SIDE
+    if hashing is not None:
+        for i in range(0, together, MANY):
+            found.append(_parents(hashing, nodes[pair * i : pair * min(i + MANY, together)]))
+    for start in range(pair * together, len(nodes), pair):
+        found.append(hashlib.sha256(b"\x01" + nodes[start : start + pair]).digest())
     return b"".join(found)
 
 
-def _parents(nodes: bytes) -> bytes:
-    """By ``hashing``: two blocks each."""
-    assert hashing is not None
+def _parents(loops: ModuleType, nodes: bytes) -> bytes:
+    """Of a number of pairs that ``SIDE`` divides: two blocks each."""
     count = len(nodes) // (2 * DIGEST)
     whole = np.zeros((count, 2 * BLOCK), dtype=np.uint8)
     whole[:, 0], whole[:, 1 : BLOCK + 1] = 1, np.frombuffer(nodes, np.uint8).reshape(count, BLOCK)
@@ -127,7 +120,7 @@ def _parents(nodes: bytes) -> bytes:
     whole[:, -2:] = np.frombuffer((8 * (BLOCK + 1)).to_bytes(2, "big"), np.uint8)
     rows = np.zeros((2 * BLOCK // 8 + 1, count), dtype=np.uint64)
     rows[:-1] = whole.view("<u8").T
-    state = hashing.start(count)
-    hashing.absorb(state, rows, 2, 0)
-    found: bytes = hashing.digests(state)
+    state = loops.start(count)
+    loops.absorb(state, rows, 2, 0)
+    found: bytes = loops.digests(state)
     return found

@@ -129,11 +129,10 @@ class _Prover:
         Raises:
             VerificationFailed: the statement is not true of the secret.
         """
-        if self._stack != stack:
+        if self._witness is None or self._stack != stack:
             self._witness = None  # of one stack at a time, so that memory does not grow
             self._witness = StackWitness(self.lanes, self.secret, self.slack, stack)
             self._stack = stack
-        assert self._witness is not None
         values = self._witness.row(tree, number)
         table = self.table[number % len(self.table)] if tree == "helpers" else None
         return Row(stack * self.layout.rows_of_stack(tree) + number, values, table)
