@@ -32,7 +32,7 @@ import numpy as np
 
 from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import soundness
-from rescind.proofs.mask_proof.columns import ColumnTree
+from rescind.proofs.mask_proof.columns import Committed
 from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
 from rescind.proofs.mask_proof.statement import ROOTS, VERSION, Public, Statement
@@ -43,7 +43,7 @@ RESULT = Path(__file__).parent / "results" / "mask_proof.json"
 BLOCK, SKETCHES, SHARE = 64, 32, 0.04
 CASES = (
     "131072:3072",
-    "1048576:12288",
+    "1048576:6144",
     "5701632:32768",
     "5701632:49152",
     "5701632:98304",
@@ -145,7 +145,7 @@ def run(weights: int, size: int, opened: int) -> dict[str, Any]:
     parts = dict(zip(ROOTS, values, strict=True))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    def committed(*trees: str) -> dict[str, ColumnTree]:
+    def committed(*trees: str) -> dict[str, Committed]:
         return {t: commit_values(t, parts[t], statement, getattr(seeds, t)) for t in trees}
 
     def proved(said: Statement) -> bytes:

@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from rescind.proofs.mask_proof import columns, leaves
+from rescind.proofs.mask_proof import leaves
 from rescind.proofs.mask_proof.columns import check_column, commit
 from rescind.proofs.mask_proof.field import P
 from rescind.proofs.mask_proof.leaves import Apart, Together, parents
@@ -56,8 +56,9 @@ def test_parents_have_the_digests_of_hashlib(pairs: int, monkeypatch: pytest.Mon
 def test_each_column_is_under_the_root(size: int) -> None:
     """In a tree of 384 leaves a node lacks its sibling, which 32 zeros stand in for."""
     rows = DRAW.integers(0, P, (3, size), dtype=np.uint64)
-    tree, words = commit("aux", [rows], None, b"seed"), code_words(rows)
-    assert (columns._levels(tree.levels[0])[-1], len(tree.levels[0])) == (tree.root, 32 * 4 * size)
+    made, words = commit("aux", [rows], None, b"seed"), code_words(rows)
+    tree = made.tree()
+    assert (tree.root, tree.levels[0], len(made.leaves)) == (made.root, made.leaves, 128 * size)
     for column in (0, 1, 4 * size - 1):
         path = tree.path(column)
         assert len(path) == (4 * size - 1).bit_length()

@@ -48,7 +48,21 @@ def _at(digests: bytes, place: int) -> bytes:
     return digests[DIGEST * place : DIGEST * (place + 1)]
 
 
-def commit(tag: str, rows: Iterable[Array], words: Array | None, seed: bytes) -> ColumnTree:
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A tree of which only leaves and root are held; the seed gives its salts again."""
+
+    tag: str
+    seed: bytes
+    leaves: bytes
+    root: bytes
+
+    def tree(self) -> ColumnTree:
+        """The whole of it, three times as large."""
+        return ColumnTree(_levels(self.leaves), _salts(self.tag, self.seed, len(self.leaves)))
+
+
+def commit(tag: str, rows: Iterable[Array], words: Array | None, seed: bytes) -> Committed:
     """The tree over the code words of rows.
 
     Args:
@@ -60,7 +74,7 @@ def commit(tag: str, rows: Iterable[Array], words: Array | None, seed: bytes) ->
     rows = iter(rows)
     first = next(rows)
     size = RATE * first.shape[1]
-    salts = Stream(seed + f"salts {tag}".encode())(DIGEST * size)
+    salts = _salts(tag, seed, DIGEST * size)
     leaves = leaves_of(b"\x00" + tag.encode() + b"\n", salts)
     for batch in chain([first], rows):
         code_cosets(batch, leaves.room, leaves.first)
@@ -69,7 +83,12 @@ def commit(tag: str, rows: Iterable[Array], words: Array | None, seed: bytes) ->
         into = leaves.room[:, leaves.first : leaves.first + len(words)]
         into[:] = words.reshape(len(words), -1, RATE).transpose(2, 0, 1)
         leaves.take(len(words))
-    return ColumnTree(_levels(leaves.digests()), salts)
+    found = leaves.digests()
+    return Committed(tag, seed, found, _levels(found)[-1])
+
+
+def _salts(tag: str, seed: bytes, length: int) -> bytes:
+    return Stream(seed + f"salts {tag}".encode())(length)
 
 
 def _levels(leaves: bytes) -> tuple[bytes, ...]:

@@ -26,7 +26,7 @@ from rescind.core.errors import VerificationFailed
 from rescind.core.protocols import Progress
 from rescind.proofs.mask_proof import compiling
 from rescind.proofs.mask_proof.challenges import Challenges, Factors
-from rescind.proofs.mask_proof.columns import ColumnTree, commit
+from rescind.proofs.mask_proof.columns import Committed, commit
 from rescind.proofs.mask_proof.combining import Combining, no_sums
 from rescind.proofs.mask_proof.field import GENERATOR, Array, P, add, element, mul, sub
 from rescind.proofs.mask_proof.layout import TREES, layout_of
@@ -53,7 +53,7 @@ class Seeds:
 
 def commit_values(
     tree: str, values: NDArray[np.integer], statement: Statement, seed: bytes
-) -> ColumnTree:
+) -> Committed:
     """The tree of w or w' (blocks, size), or of G (blocks, sketches, size).
 
     Of the statement only block, sketches, opened and size are used.
@@ -96,7 +96,7 @@ class _Prover:
         self.padding = {tree: Padding(tree, own[tree], statement) for tree in TREES}
         self.masks = _masks(statement)
         self.table = np.zeros((statement.degree, 256), dtype=np.uint64)
-        self.trees: dict[str, ColumnTree] = {}
+        self.trees: dict[str, Committed] = {}
         self._stack = -1
         self._witness: StackWitness | None = None
 
@@ -166,7 +166,7 @@ class _Prover:
             parts = [opened_columns(batch, columns) for batch in batches]
             if tree == "helpers":
                 parts.append(self.mask_words()[:, columns].T)
-            numbers, committed = np.concatenate(parts, 1), self.trees[tree]
+            numbers, committed = np.concatenate(parts, 1), self.trees[tree].tree()
             found[tree] = [
                 Opened(numbers[at], committed.salt(c), tuple(committed.path(c)))
                 for at, c in enumerate(columns)
@@ -191,7 +191,7 @@ def prove(
     secret: Secret,
     seeds: Seeds,
     progress: Progress,
-    trees: Mapping[str, ColumnTree] | None = None,
+    trees: Mapping[str, Committed] | None = None,
 ) -> Proof:
     """A proof that the statement is true of the secret.
 

@@ -88,7 +88,7 @@ def cost_of(statement: Statement) -> Cost:
     layout, size = layout_of(statement), statement.size
     place = sum(layout.rows_of_place(tree) for tree in TREES)
     secret = statement.blocks * statement.block * (2 * 8 + statement.sketches + 2)
-    trees = len(TREES) * RATE * 3 * 32
+    trees = (len(TREES) + 2) * RATE * 32  # their leaves, and one that is whole
     stack = statement.block * 9 + (statement.sketches + 2) * 8 + BYTES * 2
     turned = PLACES * (3 * 8 + 1 + statement.sketches)
     rows = 8 * (place + AT_ONCE + statement.sketches + 30)
