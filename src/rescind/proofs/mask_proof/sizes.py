@@ -2,8 +2,9 @@
 
 The proof's length is exact. What a prover holds at its peak is a law that was measured
 (``benchmarks/mask_proof.py``; a test compares them): so much for the interpreter with numpy and
-numba, the secret and public numbers of all blocks, and for each number of a row its share of five
-trees, of the code words of one place, and of what is known of a stack.
+numba, and with torch, which a client's command has carried the order out with; the secret and
+public numbers of all blocks; for each number of a row its share of five trees, of the code words of
+one place, and of what is known of a stack; and the file, which at last lies in memory too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rescind.proofs.mask_proof.transform import RATE
 from rescind.proofs.mask_proof.turned import PLACES
 
 LONGEST = 49_152  # numbers of a row where nothing is asked for
-INTERPRETER = 250_000_000  # bytes
+INTERPRETER, TORCH = 232_000_000, 200_000_000  # bytes
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -92,9 +93,10 @@ def cost_of(statement: Statement) -> Cost:
     stack = statement.block * 9 + (statement.sketches + 2) * 8 + BYTES * 2
     turned = PLACES * (3 * 8 + 1 + statement.sketches)
     rows = 8 * (place + AT_ONCE + statement.sketches + 30)
-    memory = INTERPRETER + secret + size * (trees + stack + turned + rows)
+    proof = length_of(statement)
+    memory = INTERPRETER + TORCH + secret + proof + size * (trees + stack + turned + rows)
     numbers = statement.stacks * size * sum(layout.rows_of_stack(tree) for tree in TREES)
-    return Cost(statement.blocks, size, memory, length_of(statement), numbers * log2(size))
+    return Cost(statement.blocks, size, memory, proof, numbers * log2(size))
 
 
 def parsed(text: str) -> int:
