@@ -34,6 +34,7 @@ SPARE = 1 / 128  # of the touched blocks, and twice the provider's own, need not
 MORE = 4.0  # a client's residual may be so many times the provider's
 MOST_BITS = 127.0  # digests alone can fail with 2^-128
 MOST_BITS_OF_TWO = 108.0  # above, challenges are of the extension of degree 3
+MORE_COLUMNS = 8  # than the fewest: if these do not make up for the rest of the error, none do
 NO_ROOTS = Roots(weights="", gradients="")
 
 
@@ -99,8 +100,7 @@ def make(
     own = whole(weights, terms, size), whole_gradients(gradients, terms, size)
     first = carried_out(*own, public, _simulated(epoch, order))
     bits = max(8, ceil(log2(max(1, MORE * first.residual))) + 1)
-    epoch = replace(epoch, residual_bits=bits)
-    epoch = replace(epoch, size=_size(epoch.sized, wish))
+    epoch = _sound(replace(epoch, residual_bits=bits), wish)
     simulated = carried_out(*own, public, _simulated(epoch, order))
     order = replace(
         order,
@@ -115,7 +115,7 @@ def make(
 def _draft(
     terms: tuple[TensorTerms, ...], public: Public, count: int, wish: Wish
 ) -> tuple[Epoch, MaskOrder]:
-    """Both before the simulation: with room for any residual, no floors, and not sealed."""
+    """Both before the simulation: with room for any residual, any rows, no floors, not sealed."""
     epoch = Epoch(
         id=secrets.token_hex(8),
         tensors=terms,
@@ -128,10 +128,6 @@ def _draft(
         size=LARGEST,
         seal="",
     )
-    epoch = replace(epoch, size=_size(epoch.sized, wish))
-    while soundness.bits(epoch.sized) < wish.bits:  # what else can go wrong takes a part of them
-        epoch = replace(epoch, opened=epoch.opened + 1)
-        epoch = replace(epoch, size=_size(epoch.sized, wish))
     mask, direction = public.digests()
     order = MaskOrder(
         goal=wish.goal,
@@ -220,6 +216,21 @@ def _floors(
         found.append(int(reached * total) if total > 0 else 2 * total)
         start = end
     return tuple(found)
+
+
+def _sound(epoch: Epoch, wish: Wish) -> Epoch:
+    """With rows as long as is asked for, and columns enough: what else can go wrong than columns
+    takes a part of the bits, and where long rows take too much of them, the larger extension.
+    """
+    epoch = replace(epoch, size=_size(epoch.sized, wish))
+    while soundness.bits(epoch.sized) < wish.bits:
+        fewest = columns_for(wish.bits)
+        if epoch.degree == 2 and epoch.opened - fewest > MORE_COLUMNS:
+            epoch = replace(epoch, opened=fewest, degree=3)
+        else:
+            epoch = replace(epoch, opened=epoch.opened + 1)
+        epoch = replace(epoch, size=_size(epoch.sized, wish))
+    return epoch
 
 
 def _size(statement: Statement, wish: Wish) -> int:
