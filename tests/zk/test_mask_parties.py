@@ -185,7 +185,7 @@ def test_long_rows_that_take_too_much_of_the_bits_get_the_larger_extension() -> 
     epoch = made().epoch
     large = replace(epoch, block=64, tensors=(replace(epoch.tensors[0], shape=(2**26,)),))
     wish = Wish(goal="class", records=600, bits=108.0, row_size=2**20)
-    found = _sound(replace(large, opened=columns_for(108.0)), wish)
+    found = _sound(replace(large, opened=columns_for(108.0), size=2**20), wish)
     assert (found.size, found.degree) == (2**20, 3) and soundness.bits(found.sized) >= 108.0
 
 
