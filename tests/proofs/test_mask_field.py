@@ -14,6 +14,7 @@ from rescind.proofs.mask_proof.field import (
     P,
     add,
     ext_inverse,
+    ext_inverses,
     ext_mul,
     ext_product,
     mul,
@@ -72,8 +73,11 @@ def test_the_extension_multiplies_modulo_its_polynomial(d: int) -> None:
         )
         assert tuple(product[:, j].tolist()) == ext_product(one, other) == wanted
         assert ext_product(one, ext_inverse(one)) == (1,) + (0,) * (d - 1)
-    with pytest.raises(ZeroDivisionError):
-        ext_inverse((0,) * d)
+    every = [tuple(int(x) for x in column) for column in a.T]
+    assert ext_inverses(every) == [ext_inverse(one) for one in every]
+    for wrong in ([(0,) * d], [*every, (0,) * d]):
+        with pytest.raises(ZeroDivisionError):
+            ext_inverses(wrong)
 
 
 @pytest.mark.parametrize("shift", [1, 7])

@@ -89,6 +89,7 @@ class _Prover:
         public.check(statement)
         self.statement, self.progress = statement, progress
         self.layout, self.lanes = layout_of(statement), Lanes(statement, public)
+        self.counts = {tree: self.layout.rows_of_stack(tree) for tree in TREES}
         self.public, self.secret = public, secret
         self.slack = slack_of(statement, public, secret)
         own = {"weights": seeds.weights, "gradients": seeds.gradients, "post": seeds.post}
@@ -120,7 +121,7 @@ class _Prover:
             yield from _rows(tree, getattr(self.secret, tree), self.statement)
             return
         for stack in range(self.statement.stacks):
-            for number in range(self.layout.rows_of_stack(tree)):
+            for number in range(self.counts[tree]):
                 yield self.row(stack, tree, number)
 
     def row(self, stack: int, tree: str, number: int) -> Row:
@@ -135,7 +136,7 @@ class _Prover:
             self._stack = stack
         values = self._witness.row(tree, number)
         table = self.table[number % len(self.table)] if tree == "helpers" else None
-        return Row(stack * self.layout.rows_of_stack(tree) + number, values, table)
+        return Row(stack * self.counts[tree] + number, values, table)
 
     def combine(self, drawn: Factors, point: Array) -> tuple[Array, Array, Array]:
         """The polynomials p (d, k), q and r (d, 2 k), from values on the rows' places and a coset
