@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from importlib import import_module
 from types import ModuleType
 
@@ -12,6 +13,8 @@ from rescind.proofs.mask_proof.transform import RATE
 
 hashing: ModuleType | None
 try:
+    if sys.byteorder != "little":  # it takes numbers as they lie
+        raise ImportError
     hashing = import_module("rescind.proofs.mask_proof.hashing")
 except ImportError:  # numba is not installed: a column after the other
     hashing = None
