@@ -80,9 +80,23 @@ def test_the_cost_of_proofs_is_what_the_page_says() -> None:
             f"| {row['weights']:,} | {row['row_size']:,} x {row['stacks']} |"
             f" {row['commit_cpu_seconds']:.1f} | {row['prove_cpu_seconds']:.1f} |"
             f" {row['verify_cpu_seconds']:.1f} | {row['proof_megabytes']:.1f} |"
-            f" {row['peak_megabytes']:,} |"
+            f" {row['peak_megabytes']:,} | {row['cpu_microseconds_a_weight']:.1f} |"
+            f" {row['of_the_reference']:.2f} |"
         )
         assert told in text
+
+
+def test_the_goals_of_proofs_are_met_as_the_page_says() -> None:
+    rows = {(r["weights"], r["row_size"]): r for r in stored("mask_proof")["rows"]}
+    middle, large = rows[5_701_632, 49_152], rows[28_311_552, 262_144]
+    assert middle["commit_cpu_seconds"] + middle["prove_cpu_seconds"] <= 120
+    assert middle["proof_megabytes"] <= 40 and middle["peak_megabytes"] < 1000
+    assert large["commit_cpu_seconds"] + large["prove_cpu_seconds"] <= 600
+    assert large["proof_megabytes"] <= 60
+    assert max(row["verify_cpu_seconds"] for row in (middle, large)) <= 5
+    # no more a weight where there are more of them
+    longest = [r["of_the_reference"] for (count, _), r in rows.items() if count > 10**6]
+    assert max(longest) <= 1.1
 
 
 def test_proved_clients_are_what_the_page_says() -> None:

@@ -27,7 +27,7 @@ from rescind.proofs.mask_proof.field import Array
 from rescind.proofs.mask_proof.proof_file import Proof, read
 from rescind.proofs.mask_proof.prover import Seeds
 from rescind.proofs.mask_proof.statement import ROOTS, Public, Statement
-from rescind.proofs.mask_proof.witness import Secret
+from rescind.proofs.mask_proof.truth import Secret
 
 HERE = Path(__file__).parent / "mask_vectors"
 WORLDS: dict[str, dict[str, Any]] = {
@@ -42,6 +42,7 @@ WORLDS: dict[str, dict[str, Any]] = {
         "residual_bits": 21,
         "exceptions": (3, 40),
     },
+    "thirds": {"blocks": 100, "opened": 5, "size": 96, "block": 3, "sketches": 2, "seed": 5},
 }
 
 

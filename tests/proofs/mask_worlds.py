@@ -14,8 +14,8 @@ from rescind.proofs.mask_proof import independent
 from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
 from rescind.proofs.mask_proof.statement import ROOTS, VERSION, Public, Statement
+from rescind.proofs.mask_proof.truth import Secret
 from rescind.proofs.mask_proof.verifier import verify
-from rescind.proofs.mask_proof.witness import Secret
 
 DAMPING, PULL = 20_000, 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from rescind.proofs.mask_proof.field import (
     P,
     add,
     ext_inverse,
+    ext_inverses,
     ext_mul,
     ext_product,
     mul,
@@ -35,6 +37,7 @@ def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     assert transform.kernels is not None, "numba is part of the development environment"
     if request.param == "numpy":
         monkeypatch.setattr(transform, "kernels", None)
+        monkeypatch.setattr(transform, "fourier", None)
     yield request.param
 
 
@@ -70,12 +73,15 @@ def test_the_extension_multiplies_modulo_its_polynomial(d: int) -> None:
         )
         assert tuple(product[:, j].tolist()) == ext_product(one, other) == wanted
         assert ext_product(one, ext_inverse(one)) == (1,) + (0,) * (d - 1)
-    with pytest.raises(ZeroDivisionError):
-        ext_inverse((0,) * d)
+    every = [tuple(int(x) for x in column) for column in a.T]
+    assert ext_inverses(every) == [ext_inverse(one) for one in every]
+    for wrong in ([(0,) * d], [*every, (0,) * d]):
+        with pytest.raises(ZeroDivisionError):
+            ext_inverses(wrong)
 
 
 @pytest.mark.parametrize("shift", [1, 7])
-@pytest.mark.parametrize("size", [16, 64])
+@pytest.mark.parametrize("size", [16, 48, 64])
 def test_values_are_those_of_the_polynomial(loops: str, size: int, shift: int) -> None:
     rows = drawn(3, 16)
     root = root_of_unity(size)
@@ -87,17 +93,29 @@ def test_values_are_those_of_the_polynomial(loops: str, size: int, shift: int) -
         for row in rows.tolist()
     ]
     assert transform.values_of(rows, size, shift).tolist() == wanted
-    back = transform.coefficients_of(transform.values_of(rows, 16, shift), shift)
-    assert (back == rows).all()
+    for held in (rows, drawn(3, 24), drawn(3, 128)):
+        back = transform.coefficients_of(transform.values_of(held, held.shape[1], shift), shift)
+        assert (back == held).all()
 
 
-def test_a_code_word_goes_through_the_row_and_is_of_its_degree(loops: str) -> None:
-    rows = drawn(40, 32)
+@pytest.mark.parametrize("size", [32, 48, 192, 512])
+def test_a_code_word_goes_through_the_row_and_is_of_its_degree(loops: str, size: int) -> None:
+    rows = drawn(5, size)
     words = transform.code_words(rows)
     found = transform.coefficients_of(words, 7)
-    assert not found[:, 32:].any()
-    assert (transform.values_of(found[:, :32], 32) == rows).all()
-    assert (transform.code_words(rows, 64) == words[:, ::2]).all()
+    assert not found[:, size:].any()
+    assert (transform.values_of(found[:, :size], size) == rows).all()
+    assert (transform.code_words(rows, 2 * size) == words[:, ::2]).all()
+    columns = [4 * size - 1, 0, size, 3, 2]
+    assert (transform.opened_columns(rows, columns) == words[:, columns].T).all()
+
+
+def test_numba_and_numpy_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {size: drawn(2, size) for size in (64, 96, 1024, 1536)}
+    found = {size: transform.code_words(held) for size, held in rows.items()}
+    monkeypatch.setattr(transform, "fourier", None)
+    for size, held in rows.items():
+        assert (transform.code_words(held) == found[size]).all()
 
 
 def test_combinations_and_products_are_sums(loops: str) -> None:
@@ -139,9 +157,22 @@ def test_challenges_follow_from_all_that_was_said() -> None:
     ]
     assert len({tuple(h) for h in histories}) == len(histories)
     assert histories[0] == drawn_after(("a", b"1"), ("b", b"2"))
-    columns = Transcript(b"s").columns(100, 128)
-    assert len(set(columns)) == 100 and max(columns) < 128
+    for size in (128, 384):
+        columns = Transcript(b"s").columns(100, size)
+        assert len(set(columns)) == 100 and 100 <= max(columns) < size
     assert Transcript(b"t").columns(100, 128) != columns
+
+
+def test_columns_are_even_where_their_number_is_no_power_of_two() -> None:
+    """The highest words, which would make the first columns likelier, are passed over."""
+
+    class Fixed(Transcript):
+        def _stream(self, label: str) -> Any:
+            words = [2**32 - 1, 2**32 // 384 * 384, 5 + 384, 7]
+            return lambda count: b"".join(w.to_bytes(4, "little") for w in words * count)[:count]
+
+    assert Fixed(b"s").columns(2, 384) == [5, 7]
+    assert Fixed(b"s").columns(3, 256) == [255, 0, 133]  # all words are even among these
 
 
 def test_elements_are_below_p_and_numbers_above_are_passed_over() -> None:

@@ -43,6 +43,8 @@ def refused(statement: Statement, public: Public, data: bytes) -> None:
         {"blocks": 130},
         {"exceptions": (3, 7)},
         {"size": 128},
+        {"size": 96},
+        {"blocks": 200, "size": 96},
         {"value_bytes": 3},
     ],
 )
@@ -258,14 +260,16 @@ def test_a_residual_that_is_too_large_is_seen(monkeypatch: pytest.MonkeyPatch) -
 def test_a_residual_cannot_be_wrapped_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """Modulo p a field element closes any gap; its bytes do not."""
     made, _ = honest()
-    original = witness._places
+    original = witness.StackWitness.row
 
-    def wrapped(*given: Any) -> Any:
-        aux, looked = original(*given)
-        aux[5, 0, 2] = np.uint64(P - 1)
-        return aux, looked
+    def closing(self: Any, tree: str, number: int) -> Any:
+        layout = self._layout
+        place, j = divmod(number, layout.aux_place)
+        if tree == "aux" and place < layout.block and j == layout.aux_place - 2:
+            return self._number(place, 2) >> 16  # whatever is left, byte or not
+        return original(self, tree, number)
 
-    monkeypatch.setattr(witness, "_places", wrapped)
+    monkeypatch.setattr(witness.StackWitness, "row", closing)
     data = forced(moved(made, False, 200), monkeypatch)
     refused(moved(made, False, 200).statement, made.public, data)
 

@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(dict(client(2).gradients), at / "other-g.safetensors")
     for name in ("provider", "other"):
         parsed("zk", "key", at / f"{name}.key", at / f"{name}.pem")
-    parsed(*mask_command(at), "--bits", "40", "--alpha", "0.02")
+    parsed(*mask_command(at), "--proofs", "bits=40", "--alpha", "0.02")
     new_workspace(at / "provider")
     for name in ("", "late-"):
         parsed(

@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("zk")
     save_inputs(at)
     parsed("zk", "key", at / "provider.key", at / "provider.pem")
-    parsed(*mask_command(at), "--bits", "40", "--alpha", "0.02")
+    parsed(*mask_command(at), "--proofs", "bits=40", "--alpha", "0.02")
     parsed(
         "zk", "commit", at / "out/epoch.json", "--key", at / "provider.pem", *model(at),
         "--out", at / "commitment.json", "--secret", at / "opening.json",

@@ -12,8 +12,11 @@ from parties import accuracy, client, forgetting, made, provider, quiet, receipt
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
 from rescind.proofs.mask_proof import soundness
+from rescind.proofs.mask_proof.sizes import LONGEST, Limits, cost_of, held
+from rescind.proofs.mask_proof.soundness import columns_for
 from rescind.proofs.mask_proof.statement import Public
-from rescind.proofs.mask_proof.witness import Secret, stack_witness
+from rescind.proofs.mask_proof.truth import Secret
+from rescind.proofs.mask_proof.witness import stack_witness
 from rescind.proofs.signing import load_public
 from rescind.workspace import new_workspace
 from rescind.zk import receipts, signed
@@ -26,7 +29,7 @@ from rescind.zk.client import (
     prove_once,
 )
 from rescind.zk.exceptions import declared
-from rescind.zk.provider import Wish, _size, check_slack, make
+from rescind.zk.provider import Wish, _sound, check_slack, make
 from rescind.zk.tensors import blocks_of, floats, save_public, whole, whole_gradients
 from rescind.zk.tensors import load_public as load_mask
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, slack
@@ -125,7 +128,7 @@ def test_blocks_that_cannot_be_met_are_masked_only_and_declared() -> None:
     floorless = tuple(replace(t, floor=-(2**40)) for t in tight.tensors)
     said = replace(tight, tensors=floorless, exceptions=done.exceptions)
     spare = np.zeros(said.blocks, dtype=np.int64)
-    assert stack_witness(said, epoch.public, secret, spare, 0).aux
+    assert stack_witness(said, epoch.public, secret, spare, 0).row("aux", 0).size
     with pytest.raises(VerificationFailed, match="residual"):
         stack_witness(replace(said, exceptions=()), epoch.public, secret, spare, 0)
 
@@ -178,12 +181,22 @@ def test_proofs_are_as_sound_as_was_asked_for(bits: float, degree: int) -> None:
         made(bits=128.0)
 
 
-def test_rows_are_as_long_as_all_blocks_need_or_as_is_allowed() -> None:
-    """Twice the opened columns at least: else a row would be random numbers mostly."""
-    assert _size(100_000, 244, 32_768) == 32_768 and _size(100_000, 244, 8192) == 8192
-    assert _size(30_000, 244, 32_768) == 32_768 and _size(3_000, 244, 32_768) == 4096
-    assert _size(10, 244, 32_768) == 512
-    assert made().epoch.size == _size(made().epoch.sized.blocks, made().epoch.opened, 32_768)
+def test_long_rows_that_take_too_much_of_the_bits_get_the_larger_extension() -> None:
+    epoch = made().epoch
+    large = replace(epoch, block=64, tensors=(replace(epoch.tensors[0], shape=(2**26,)),))
+    wish = Wish(goal="class", records=600, bits=108.0, row_size=2**20)
+    found = _sound(replace(large, opened=columns_for(108.0), size=2**20), wish)
+    assert (found.size, found.degree) == (2**20, 3) and soundness.bits(found.sized) >= 108.0
+
+
+def test_rows_are_as_long_as_all_blocks_need_or_as_is_asked_for() -> None:
+    plain = made().epoch.sized
+    assert plain.size == held(plain, LONGEST) == 256
+    wide = made(block=1).epoch.sized
+    assert wide.blocks > 512 and wide.size == held(wide, LONGEST) > 512
+    assert made(block=1, row_size=300).epoch.size == 256
+    least = cost_of(replace(wide, size=384)).memory
+    assert made(block=1, limits=Limits(memory=least)).epoch.size == 384
     for wrong in (32, 2**21):
         with pytest.raises(BadParameter, match="rows of 64 to"):
             made(row_size=wrong)

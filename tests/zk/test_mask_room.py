@@ -12,7 +12,8 @@ from parties import made, provider
 from rescind.core.errors import VerificationFailed
 from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof.statement import VERSION, Public, Statement
-from rescind.proofs.mask_proof.witness import Secret, stack_witness
+from rescind.proofs.mask_proof.truth import Secret
+from rescind.proofs.mask_proof.witness import stack_witness
 from rescind.zk.provider import NO_ROOTS
 from rescind.zk.room import rooms, told
 from rescind.zk.tensors import whole, whole_gradients
@@ -109,7 +110,7 @@ def test_a_row_is_told_just_where_a_change_without_pull_is_refused(g: int) -> No
     assert room.untold == (3 if abs(g) <= 8 else 2) and room.unpulled == (abs(g) <= 8)
     spare = np.zeros(1, dtype=np.int64)
     if room.unpulled:
-        assert stack_witness(said, public, secret, spare, 0).aux
+        assert stack_witness(said, public, secret, spare, 0).row("aux", 0).size
     else:
         with pytest.raises(VerificationFailed, match="residual"):
             stack_witness(said, public, secret, spare, 0)

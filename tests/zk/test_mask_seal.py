@@ -35,7 +35,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         request = concept(ws, label)
         found = parsed(
             "zk", "order", request.id, "--sign-with", at / "provider.key", "--out",
-            at / f"{name}-order", "--bits", "40", "--alpha", "0.02", "--workspace", at / name,
+            at / f"{name}-order", "--proofs", "bits=40", "--alpha", "0.02",
+            "--workspace", at / name,
         )  # fmt: skip
         assert found["records"] >= 500 and len(found["seal"]) == 64
         ws.process(request.id)

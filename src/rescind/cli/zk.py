@@ -73,17 +73,33 @@ def mask(
     reached: Annotated[
         float, typer.Option(help="Share of the provider's own pull that a client must reach.")
     ] = 0.05,
-    bits: Annotated[float, typer.Option(help="Soundness of proofs, 40 to 127.")] = 100.0,
+    proofs: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT",
+            help="Of proofs: soundness, memory to make one, and its file, as"
+            " bits=100,memory=1GB,file=40MB; each may be left out.",
+        ),
+    ] = "bits=100",
     as_json: AsJson = False,
 ) -> None:
     """Make the terms of an epoch and a sealed order, from the provider's own files alone.
 
     Publish epoch.json. When all clients have committed, publish order.json and mask.npz.
     """
+    from rescind.zk.asked import asked
     from rescind.zk.files import make_mask
     from rescind.zk.provider import Wish
 
-    wish = Wish(goal=goal, records=records, alpha=alpha, reached=reached, bits=bits)
+    want = asked(proofs)
+    wish = Wish(
+        goal=goal,
+        records=records,
+        alpha=alpha,
+        reached=reached,
+        bits=want.bits,
+        limits=want.limits,
+    )
     found = make_mask(folder, sign_with, out, wish)
     emit(as_json, found, lambda: lines_of(found))
 
@@ -98,7 +114,14 @@ def order(
     reached: Annotated[
         float, typer.Option(help="Share of the provider's own pull that a client must reach.")
     ] = 0.05,
-    bits: Annotated[float, typer.Option(help="Soundness of proofs, 40 to 127.")] = 100.0,
+    proofs: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT",
+            help="Of proofs: soundness, memory to make one, and its file, as"
+            " bits=100,memory=1GB,file=40MB; each may be left out.",
+        ),
+    ] = "bits=100",
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -107,10 +130,12 @@ def order(
     Mask and gradient are stored there with the lineage of the records, and destroyed with them; the
     certificate of the request holds the order's seal. Keep order.json: it opens the seal.
     """
+    from rescind.zk.asked import asked
     from rescind.zk.kept import Choices
     from rescind.zk.requested import order_files
 
-    choices = Choices(share=share, alpha=alpha, reached=reached, bits=bits)
+    want = asked(proofs)
+    choices = Choices(share=share, alpha=alpha, reached=reached, bits=want.bits, limits=want.limits)
     found = order_files(workspace, request, sign_with, out, choices)
     emit(as_json, found, lambda: lines_of(found))
 

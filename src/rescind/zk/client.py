@@ -16,7 +16,7 @@ from rescind.proofs.mask_proof.layout import layout_of
 from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
 from rescind.proofs.mask_proof.statement import Public, Statement
-from rescind.proofs.mask_proof.witness import Secret
+from rescind.proofs.mask_proof.truth import Secret
 from rescind.zk.exceptions import Carried, declared
 from rescind.zk.tensors import Tensors, Whole, floats, whole, whole_gradients
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots

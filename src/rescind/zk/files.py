@@ -19,7 +19,7 @@ from rescind.zk.check import Received, Verdict, check
 from rescind.zk.client import Opening, commit, compensate, prove_once
 from rescind.zk.entries import Receipt
 from rescind.zk.provider import Wish, check_slack, make
-from rescind.zk.tensors import Tensors, load_public, load_tensors, save_public
+from rescind.zk.tensors import Tensors, lazy_tensors, load_public, load_tensors, save_public
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def commit_files(
 ) -> dict[str, Any]:
     """Write a commitment, and what opens it. Raises as ``client.commit``."""
     committed, opening = commit(
-        read_epoch(epoch, key), load_tensors(model), load_tensors(gradients)
+        read_epoch(epoch, key), load_tensors(model), lazy_tensors(gradients)
     )
     new_file(secret, dumps(plain(opening)), secret=True)
     new_file(out, dumps(plain(committed)))
@@ -133,7 +133,7 @@ def compensate_files(
 
     epoch, order, public = published.read()
     weights = load_tensors(model)
-    new, done = compensate(epoch, order, public, weights, load_tensors(gradients))
+    new, done = compensate(epoch, order, public, weights, lazy_tensors(gradients))
     if out.exists():
         raise BadParameter(f"{out} exists already.", do="Name a new file.")
     save_file({**weights, **new}, out)
@@ -159,7 +159,7 @@ def prove_files(
     """
     epoch, order, public = published.read()
     opening = read_record(Opening, secret)
-    tensors = load_tensors(model), load_tensors(gradients)
+    tensors = load_tensors(model), lazy_tensors(gradients)
     said, data, used = prove_once(epoch, order, public, *tensors, opening, progress)
     replace_file(secret, dumps(plain(used)))
     new_file(statement, said.canonical())

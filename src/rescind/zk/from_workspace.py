@@ -53,6 +53,7 @@ def made_of(
         reached=choices.reached,
         block=method.block,
         bits=choices.bits,
+        limits=choices.limits,
     )
     masks = {name: mask.cpu().numpy().astype(np.uint8) for name, mask in seen.masks.items()}
     return make(

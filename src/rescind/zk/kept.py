@@ -12,6 +12,7 @@ from rescind.backends import Backends
 from rescind.core.canonical import build, dumps, plain
 from rescind.core.errors import Refused
 from rescind.jobs import check_not_overtaken
+from rescind.proofs.mask_proof.sizes import ANY, Limits
 from rescind.proofs.mask_proof.statement import Public
 from rescind.zk.terms import Epoch, MaskOrder
 
@@ -26,6 +27,7 @@ class Choices:
     alpha: float = 0.006
     reached: float = 0.05
     bits: float = 100.0
+    limits: Limits = ANY
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 from rescind.core.errors import BadParameter, InsufficientEvidence
 from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import soundness
+from rescind.proofs.mask_proof.sizes import ANY, Limits, held, sized
 from rescind.proofs.mask_proof.soundness import columns_for
 from rescind.proofs.mask_proof.statement import LARGEST, SMALLEST, Public, Statement
 from rescind.zk import grid
@@ -33,6 +34,7 @@ SPARE = 1 / 128  # of the touched blocks, and twice the provider's own, need not
 MORE = 4.0  # a client's residual may be so many times the provider's
 MOST_BITS = 127.0  # digests alone can fail with 2^-128
 MOST_BITS_OF_TWO = 108.0  # above, challenges are of the extension of degree 3
+MORE_COLUMNS = 8  # than the fewest: if these do not make up for the rest of the error, none do
 NO_ROOTS = Roots(weights="", gradients="")
 
 
@@ -42,8 +44,8 @@ class Wish:
 
     ``alpha`` is how hard weights are pulled, ``damping`` relative to the mean diagonal of the
     Fisher information, ``reached`` the share of its own simulation that a client must reach along
-    the gradient of each tensor, ``bits`` the soundness, ``row_size`` the most numbers of a row:
-    longer ones make a large model's proof smaller and take more memory.
+    the gradient of each tensor, ``bits`` the soundness. ``limits`` of memory and file say how long
+    rows are, or ``row_size`` does, the most numbers of one, where it is given.
     """
 
     goal: str
@@ -54,7 +56,8 @@ class Wish:
     block: int = 64
     value_bytes: int = 3
     bits: float = 100.0
-    row_size: int = 32_768
+    limits: Limits = ANY
+    row_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +100,7 @@ def make(
     own = whole(weights, terms, size), whole_gradients(gradients, terms, size)
     first = carried_out(*own, public, _simulated(epoch, order))
     bits = max(8, ceil(log2(max(1, MORE * first.residual))) + 1)
-    epoch = replace(epoch, residual_bits=bits)
+    epoch = _sound(replace(epoch, residual_bits=bits), wish)
     simulated = carried_out(*own, public, _simulated(epoch, order))
     order = replace(
         order,
@@ -112,8 +115,7 @@ def make(
 def _draft(
     terms: tuple[TensorTerms, ...], public: Public, count: int, wish: Wish
 ) -> tuple[Epoch, MaskOrder]:
-    """Both before the simulation: with room for any residual, no floors, and not sealed."""
-    opened = columns_for(wish.bits)
+    """Both before the simulation: with room for any residual, any rows, no floors, not sealed."""
     epoch = Epoch(
         id=secrets.token_hex(8),
         tensors=terms,
@@ -122,13 +124,10 @@ def _draft(
         value_bytes=wish.value_bytes,
         residual_bits=32,
         degree=2 if wish.bits <= MOST_BITS_OF_TWO else 3,
-        opened=opened,
-        size=_size(len(public.mask), opened, wish.row_size),
+        opened=columns_for(wish.bits),
+        size=LARGEST,
         seal="",
     )
-    while soundness.bits(epoch.sized) < wish.bits:  # what else can go wrong takes a part of them
-        opened += 1
-        epoch = replace(epoch, opened=opened, size=_size(len(public.mask), opened, wish.row_size))
     mask, direction = public.digests()
     order = MaskOrder(
         goal=wish.goal,
@@ -169,7 +168,7 @@ def check_slack(statement: Statement, public: Public) -> float:
 
 def _refuse(wish: Wish) -> None:
     shares = wish.alpha > 0.0 and wish.damping >= 1e-2 and 0.0 <= wish.reached < 1.0
-    rows = SMALLEST <= wish.row_size <= LARGEST
+    rows = wish.row_size is None or SMALLEST <= wish.row_size <= LARGEST
     if not shares or not rows or not 40.0 <= wish.bits <= MOST_BITS or wish.block < 1:
         raise BadParameter(
             f"These choices cannot be: {wish}.",
@@ -219,8 +218,23 @@ def _floors(
     return tuple(found)
 
 
-def _size(blocks: int, opened: int, largest: int) -> int:
-    size = 64
-    while size - opened < min(blocks, largest - opened) or size <= 2 * opened:
-        size *= 2
-    return size
+def _sound(epoch: Epoch, wish: Wish) -> Epoch:
+    """With rows as long as is asked for, and columns enough: what else can go wrong than columns
+    takes a part of the bits, and where long rows take too much of them, the larger extension.
+    """
+    epoch = replace(epoch, size=_size(epoch.sized, wish))
+    while soundness.bits(epoch.sized) < wish.bits:
+        fewest = columns_for(wish.bits)
+        if epoch.degree == 2 and epoch.opened - fewest > MORE_COLUMNS:
+            epoch = replace(epoch, opened=fewest, degree=3)
+        else:
+            epoch = replace(epoch, opened=epoch.opened + 1)
+        epoch = replace(epoch, size=_size(epoch.sized, wish))
+    return epoch
+
+
+def _size(statement: Statement, wish: Wish) -> int:
+    """Of a row."""
+    if wish.row_size is not None:
+        return held(statement, wish.row_size)
+    return sized(statement, wish.limits)

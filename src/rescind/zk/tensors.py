@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from rescind.core.errors import BadData, BadParameter, MissingExtra
 from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof.statement import Public
+from rescind.zk.lazy import LazyTensors
 
 Tensors = Mapping[str, NDArray[Any]]
 Whole = NDArray[np.int64]
@@ -31,22 +33,25 @@ def load_tensors(path: Path) -> dict[str, NDArray[Any]]:
         BadData: it is no safetensors file.
         MissingExtra: safetensors is not installed.
     """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError as error:
+    return dict(lazy_tensors(path))
+
+
+def lazy_tensors(path: Path) -> Tensors:
+    """The same, each read when it is asked for: gradients are many times the weights.
+
+    Raises:
+        BadParameter, BadData, MissingExtra: as ``load_tensors``; BadData also when a tensor is read
+            that numpy does not know.
+    """
+    if find_spec("safetensors") is None:
         raise MissingExtra(
-            f"{error.name} is not installed.",
+            "safetensors is not installed.",
             "Weights are read from safetensors files.",
             'Type: pip install "rescind[prove]"',
-        ) from error
+        )
     if not path.is_file():
         raise BadParameter(f"There is no file {path}.", do="Check the path.")
-    try:
-        found: dict[str, NDArray[Any]] = load_file(path)
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise BadData(f"{path} is no safetensors file that numpy reads: {error}.") from error
-    return found
+    return LazyTensors(path)
 
 
 def blocks_of(tensor: NDArray[Any], size: int) -> NDArray[Any]:

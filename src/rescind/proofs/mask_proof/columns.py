@@ -1,7 +1,8 @@
 """Commitments to code words: columns are the leaves of a salted SHA-256 Merkle tree.
 
 A leaf is SHA-256(0, tag, salt, the column's numbers, 8 bytes each, lowest first), an inner node
-SHA-256(1, left, right). The tag says which of the trees of a proof it is.
+SHA-256(1, left, right), and 32 zeros stand in for a node that a level lacks. The tag says which of
+the trees of a proof it is.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from rescind.core.errors import VerificationFailed
 from rescind.proofs.mask_proof.field import Array
+from rescind.proofs.mask_proof.leaves import DIGEST, leaves_of, parents
 from rescind.proofs.mask_proof.transcript import Stream
+from rescind.proofs.mask_proof.transform import RATE, code_cosets
 
-SALT = DIGEST = 32  # bytes
+SALT = 32  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +48,57 @@ def _at(digests: bytes, place: int) -> bytes:
     return digests[DIGEST * place : DIGEST * (place + 1)]
 
 
-def commit(tag: str, batches: Iterable[Array], size: int, seed: bytes) -> ColumnTree:
-    """The tree over code words that come in batches of columns (size, r), salts from a seed."""
-    salts = Stream(seed + f"salts {tag}".encode())(DIGEST * size)
-    head = b"\x00" + tag.encode() + b"\n"
-    hashes = [hashlib.sha256(head + _at(salts, j)) for j in range(size)]
-    for batch in batches:
-        view, width = batch.astype("<u8", copy=False).data.cast("B"), 8 * batch.shape[1]
-        for j, one in enumerate(hashes):
-            one.update(view[width * j : width * (j + 1)])
-    levels = [b"".join(one.digest() for one in hashes)]
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A tree of which only leaves and root are held; the seed gives its salts again."""
+
+    tag: str
+    seed: bytes
+    leaves: bytes
+    root: bytes
+
+    def tree(self) -> ColumnTree:
+        """The whole of it, three times as large."""
+        return ColumnTree(_levels(self.leaves), _salts(self.tag, self.seed, len(self.leaves)))
+
+
+def commit(tag: str, rows: Iterable[Array], words: Array | None, seed: bytes) -> Committed:
+    """The tree over the code words of rows.
+
+    Args:
+        tag: which tree it is.
+        rows: (r, k), at most ``AT_ONCE`` at a time.
+        words: last code words (r, 4 k), or none.
+        seed: of the salts.
+    """
+    rows = iter(rows)
+    first = next(rows)
+    size = RATE * first.shape[1]
+    salts = _salts(tag, seed, DIGEST * size)
+    leaves = leaves_of(b"\x00" + tag.encode() + b"\n", salts)
+    for batch in chain([first], rows):
+        code_cosets(batch, leaves.room, leaves.first)
+        leaves.take(len(batch))
+    if words is not None:
+        into = leaves.room[:, leaves.first : leaves.first + len(words)]
+        into[:] = words.reshape(len(words), -1, RATE).transpose(2, 0, 1)
+        leaves.take(len(words))
+    found = leaves.digests()
+    return Committed(tag, seed, found, _levels(found)[-1])
+
+
+def _salts(tag: str, seed: bytes, length: int) -> bytes:
+    return Stream(seed + f"salts {tag}".encode())(length)
+
+
+def _levels(leaves: bytes) -> tuple[bytes, ...]:
+    """From the leaves to the root; where a level has an odd number of nodes, 32 zeros follow."""
+    levels = [leaves]
     while len(levels[-1]) > DIGEST:
-        below, pair = levels[-1], 2 * DIGEST
-        nodes = (below[start : start + pair] for start in range(0, len(below), pair))
-        levels.append(b"".join(hashlib.sha256(b"\x01" + node).digest() for node in nodes))
-    return ColumnTree(tuple(levels), salts)
+        if len(levels[-1]) % (2 * DIGEST):
+            levels[-1] += bytes(DIGEST)
+        levels.append(parents(levels[-1]))
+    return tuple(levels)
 
 
 def check_column(

@@ -7,6 +7,8 @@ group, so that it has no square root and no cube root, and X^2 - 7 and X^3 - 7 a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -116,6 +118,22 @@ def ext_inverse(a: tuple[int, ...]) -> tuple[int, ...]:
             found = ext_product(found, square)
         square, exponent = ext_product(square, square), exponent >> 1
     return found
+
+
+def ext_inverses(values: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """1 / a for each, by one inverse (P. Montgomery, Mathematics of Computation 48, 1987).
+
+    Raises:
+        ZeroDivisionError: one is 0.
+    """
+    before, found = [(1,) + (0,) * (len(values[0]) - 1)], list[tuple[int, ...]]()
+    for value in values:
+        before.append(ext_product(before[-1], value))
+    left = ext_inverse(before.pop())
+    for value in reversed(values):
+        found.append(ext_product(left, before.pop()))
+        left = ext_product(left, value)
+    return found[::-1]
 
 
 def ext_product(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

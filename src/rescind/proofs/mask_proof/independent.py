@@ -77,7 +77,8 @@ class _Statement:
         self.b, self.n, self.bits = said["block"], said["sketches"], said["residual_bits"]
         self.v = said["value_bytes"]
         self.tensors = said["tensors"]
-        fine = self.d in (2, 3) and not self.k & (self.k - 1) and 0 < self.t < self.k
+        two = self.k if self.k % 3 else self.k // 3
+        fine = self.d in (2, 3) and not two & (two - 1) and 0 < self.t < self.k
         fine = fine and 8 <= self.bits <= 32 and min(self.b, self.n) >= 1 and self.v in (2, 3)
         for x in self.tensors:
             fine = fine and 1 <= x["damping"] < 2**32 and 0 <= x["pull"] < 2**32
@@ -134,7 +135,8 @@ class _Transcript:
     def drawn_columns(self, count: int, size: int) -> list[int]:
         stream, words, found = hashlib.shake_256(self.state + b"columns"), 4 * count, list[int]()
         while len(found) < count:
-            found = list(dict.fromkeys(w % size for w in _words(stream.digest(4 * words), 4)))
+            fine = (w for w in _words(stream.digest(4 * words), 4) if w < 2**32 // size * size)
+            found = list(dict.fromkeys(w % size for w in fine))
             words *= 2
         return found[:count]
 
@@ -170,8 +172,8 @@ def _horner(coefficients: Sequence[int], x: int) -> int:
 
 def _transform(values: Sequence[int], root: int) -> list[int]:
     """Values of the polynomial with these coefficients at the powers of a root."""
-    if len(values) == 1:
-        return list(values)
+    if len(values) % 2:
+        return [_horner(values, pow(root, j, P)) for j in range(len(values))]
     even, odd = (_transform(values[i::2], root * root % P) for i in (0, 1))
     found, power = [0] * len(values), 1
     half = len(even)
@@ -187,7 +189,7 @@ class _Check:
 
     def __init__(self, s: _Statement, mask: Rows, direction: Rows, proof: bytes) -> None:
         self.s, self.mask, self.direction = s, mask, direction
-        depth, masks = s.columns.bit_length() - 1, {"helpers": 3 * s.d}
+        depth, masks = (s.columns - 1).bit_length(), {"helpers": 3 * s.d}
         self.rows = {tree: s.stacks * n + masks.get(tree, 0) for tree, n in s.each.items()}
         column = sum(8 * r + 32 + 32 * depth for r in self.rows.values())
         length = len(MAGIC) + 64 + 40 * s.d * s.k + s.t * column
@@ -251,7 +253,7 @@ class _Check:
         found = self.numbers(self.rows[tree])
         data, salt = self.data[start : self.place], self.take(32)
         node = hashlib.sha256(b"\x00" + tree.encode() + b"\n" + salt + data).digest()
-        for up in range(s.columns.bit_length() - 1):
+        for up in range((s.columns - 1).bit_length()):
             other = self.take(32)
             pair = other + node if column >> up & 1 else node + other
             node = hashlib.sha256(b"\x01" + pair).digest()

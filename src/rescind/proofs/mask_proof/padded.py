@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescind.proofs.mask_proof.field import Array
+from rescind.proofs.mask_proof.leaves import AT_ONCE
 from rescind.proofs.mask_proof.statement import Statement
 from rescind.proofs.mask_proof.transcript import Stream, even_elements
-from rescind.proofs.mask_proof.transform import RATE, code_columns, look_up, signed_row
-
-NUMBERS = 2**24  # of code words that are in memory at a time, 8 bytes each
-MOST = 256  # rows of them: more would not make hashing cheaper
+from rescind.proofs.mask_proof.transform import look_up, signed_row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,36 +34,29 @@ class Padding:
 
     def write(self, rows: Sequence[Row], into: Array) -> None:
         """Into (r, row size) = the rows."""
-        lanes, count = self.statement.lanes, self.statement.opened
         for row, numbers in zip(rows, into, strict=True):
-            if row.table is None:
-                signed_row(row.values, numbers[:lanes])
-            else:
-                look_up(row.table, row.values.astype(np.uint8, copy=False), numbers[:lanes])
-            numbers[lanes:] = pads(self.seed, self.tree, row.number, count)
+            self.write_one(row, numbers)
+
+    def write_one(self, row: Row, into: Array) -> None:
+        """Into (row size,) = the row."""
+        lanes, count = self.statement.lanes, self.statement.opened
+        if row.table is None:
+            signed_row(row.values.astype(np.int64, copy=False), into[:lanes])
+        else:
+            look_up(row.table, row.values.astype(np.uint8, copy=False), into[:lanes])
+        into[lanes:] = pads(self.seed, self.tree, row.number, count)
 
     def batches(self, rows: Iterable[Row]) -> Iterator[Array]:
         """All rows (r, row size), some at a time; each batch is overwritten by the next."""
-        size, held = self.statement.size, list[Row]()
-        buffer = np.empty((max(1, min(MOST, NUMBERS // (RATE * size))), size), dtype=np.uint64)
+        buffer, held = np.empty((AT_ONCE, self.statement.size), dtype=np.uint64), 0
         for row in rows:
-            held.append(row)
-            if len(held) == len(buffer):
-                self.write(held, buffer)
+            self.write_one(row, buffer[held])
+            held += 1
+            if held == len(buffer):
                 yield buffer
-                held = []
+                held = 0
         if held:
-            self.write(held, buffer[: len(held)])
-            yield buffer[: len(held)]
-
-    def columns(self, rows: Iterable[Row]) -> Iterator[Array]:
-        """Their code words as columns (4 row size, r), in the same batches."""
-        into = np.empty((0, 0), dtype=np.uint64)
-        for batch in self.batches(rows):
-            if into.shape[1] != len(batch):
-                into = np.empty((self.statement.columns, len(batch)), dtype=np.uint64)
-            code_columns(batch, into)
-            yield into
+            yield buffer[:held]
 
 
 def pads(seed: bytes, tree: str, row: int, count: int) -> Array:

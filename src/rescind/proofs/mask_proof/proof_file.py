@@ -57,7 +57,7 @@ def written(proof: Proof) -> bytes:
 def length_of(statement: Statement) -> int:
     """Bytes of a proof of the statement."""
     layout, d, k = layout_of(statement), statement.degree, statement.size
-    depth = statement.columns.bit_length() - 1
+    depth = statement.depth
     column = sum(8 * layout.rows(tree) + SALT + HASH * depth for tree in TREES)
     return len(MAGIC) + 2 * HASH + 8 * 5 * d * k + statement.opened * column
 
@@ -89,7 +89,7 @@ def read(statement: Statement, data: bytes) -> Proof:
 def _column(source: _Source, layout: Layout, tree: str, statement: Statement) -> Opened:
     numbers = source.numbers(1, layout.rows(tree))[0]
     salt = source.take(SALT)
-    depth = statement.columns.bit_length() - 1
+    depth = statement.depth
     return Opened(numbers, salt, tuple(source.take(HASH) for _ in range(depth)))
 
 

@@ -17,45 +17,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rescind.core.errors import VerificationFailed
 from rescind.core.protocols import Progress
+from rescind.proofs.mask_proof import compiling
 from rescind.proofs.mask_proof.challenges import Challenges, Factors
-from rescind.proofs.mask_proof.columns import ColumnTree, commit
+from rescind.proofs.mask_proof.columns import Committed, commit
+from rescind.proofs.mask_proof.combining import Combining, no_sums
 from rescind.proofs.mask_proof.field import GENERATOR, Array, P, add, element, mul, sub
-from rescind.proofs.mask_proof.layout import BYTES, SLACK, TREES, layout_of
+from rescind.proofs.mask_proof.layout import TREES, layout_of
 from rescind.proofs.mask_proof.padded import Padding, Row
 from rescind.proofs.mask_proof.proof_file import Opened, Proof
-from rescind.proofs.mask_proof.relation import (
-    Challenge,
-    LaneRows,
-    PlaceRows,
-    PublicRows,
-    add_place,
-    add_slack,
-    count_factors,
-    helper_table,
-    seen_factors,
-)
+from rescind.proofs.mask_proof.relation import Challenge, helper_table
 from rescind.proofs.mask_proof.rows import Lanes
 from rescind.proofs.mask_proof.statement import ROOTS, Public, Statement
 from rescind.proofs.mask_proof.transcript import Stream, even_elements
-from rescind.proofs.mask_proof.transform import (
-    add_combination,
-    code_cosets,
-    coefficients_of,
-    multiply,
-    opened_columns,
-    values_of,
-)
-from rescind.proofs.mask_proof.witness import Rows, Secret, rows_of, slack_of, stack_witness
-
-AT_ONCE = 64  # of the rows that say how often each byte is looked up
-WIDE = 16  # places whose public rows are transformed together, which takes no longer than one
+from rescind.proofs.mask_proof.transform import coefficients_of, opened_columns, values_of
+from rescind.proofs.mask_proof.truth import Secret, slack_of
+from rescind.proofs.mask_proof.turned import Turned
+from rescind.proofs.mask_proof.witness import StackWitness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +53,22 @@ class Seeds:
 
 def commit_values(
     tree: str, values: NDArray[np.integer], statement: Statement, seed: bytes
-) -> ColumnTree:
+) -> Committed:
     """The tree of w or w' (blocks, size), or of G (blocks, sketches, size).
 
     Of the statement only block, sketches, opened and size are used.
     """
+    compiling.tell()
     padding = Padding(tree, seed, statement)
-    stacks = (rows_of(values, statement, stack) for stack in range(statement.stacks))
-    rows = (Row(number, row) for number, row in enumerate(chain.from_iterable(stacks)))
-    return commit(tree, padding.columns(rows), statement.columns, seed)
+    return commit(tree, padding.batches(_rows(tree, values, statement)), None, seed)
+
+
+def _rows(tree: str, values: NDArray[np.integer], statement: Statement) -> Iterator[Row]:
+    count = layout_of(statement).rows_of_stack(tree)
+    for stack in range(statement.stacks):
+        own = Turned(values, statement, stack)
+        for number in range(count):
+            yield Row(stack * count + number, own.row(number))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,166 +89,74 @@ class _Prover:
         public.check(statement)
         self.statement, self.progress = statement, progress
         self.layout, self.lanes = layout_of(statement), Lanes(statement, public)
+        self.counts = {tree: self.layout.rows_of_stack(tree) for tree in TREES}
         self.public, self.secret = public, secret
         self.slack = slack_of(statement, public, secret)
-        self._held: dict[str, tuple[int, Rows]] = {}
         own = {"weights": seeds.weights, "gradients": seeds.gradients, "post": seeds.post}
         own |= {"aux": os.urandom(32), "helpers": os.urandom(32)}
-        self._room = np.empty((2, 0, 0), dtype=np.uint64)
         self.padding = {tree: Padding(tree, own[tree], statement) for tree in TREES}
         self.masks = _masks(statement)
         self.table = np.zeros((statement.degree, 256), dtype=np.uint64)
-        self.trees: dict[str, ColumnTree] = {}
+        self.trees: dict[str, Committed] = {}
+        self._stack = -1
+        self._witness: StackWitness | None = None
 
     def commit(self, tree: str) -> bytes:
         """Its root."""
         self.progress(f"committing to {tree}", TREES.index(tree), len(TREES))
-        columns = self.padding[tree].columns(self.rows(tree))
-        if tree == "helpers":
-            columns = chain(columns, [self.mask_columns()])
-        seed = self.padding[tree].seed
-        self.trees[tree] = commit(tree, columns, self.statement.columns, seed)
+        padding = self.padding[tree]
+        rows = padding.batches(self.rows(tree))
+        masks = self.mask_words() if tree == "helpers" else None
+        self.trees[tree] = commit(tree, rows, masks, padding.seed)
         return self.trees[tree].root
 
-    def mask_columns(self) -> Array:
-        """The code words of the random polynomials, the last columns of the helpers."""
+    def mask_words(self) -> Array:
+        """The code words (3 d, columns) of the random polynomials, the helpers' last rows."""
         masks = (self.masks.proximity, self.masks.quadratic, self.masks.floor)
-        words = [values_of(mask, self.statement.columns, GENERATOR) for mask in masks]
-        return np.ascontiguousarray(np.concatenate(words).T)
+        return np.concatenate([values_of(m, self.statement.columns, GENERATOR) for m in masks])
 
     def rows(self, tree: str) -> Iterator[Row]:
         """In their order, without the masks."""
+        if tree in ROOTS:  # they need no witness
+            yield from _rows(tree, getattr(self.secret, tree), self.statement)
+            return
         for stack in range(self.statement.stacks):
-            yield from self.rows_of(tree, stack, 0, self.layout.rows_of_stack(tree))
+            for number in range(self.counts[tree]):
+                yield self.row(stack, tree, number)
 
-    def rows_of(self, tree: str, stack: int, first: int, count: int) -> list[Row]:
-        """So many of a stack, numbered in the whole tree."""
-        values, before = self.values(tree, stack), stack * self.layout.rows_of_stack(tree)
-        numbers, d = range(first, first + count), self.statement.degree
-        if tree == "helpers":
-            return [Row(before + n, values[n // d], self.table[n % d]) for n in numbers]
-        return [Row(before + n, values[n]) for n in numbers]
-
-    def values(self, tree: str, stack: int) -> Rows:
-        """The rows of a stack as whole numbers; of one at a time, so that memory does not grow
-        with the model.
+    def row(self, stack: int, tree: str, number: int) -> Row:
+        """One of a stack, numbered in the whole tree.
 
         Raises:
             VerificationFailed: the statement is not true of the secret.
         """
-        if self._held.get(tree, (-1,))[0] != stack:
-            s, secret = self.statement, self.secret
-            if tree in ("aux", "helpers"):
-                self._held.pop("aux", None)
-                self._held.pop("helpers", None)
-                found = stack_witness(s, self.public, secret, self.slack, stack)
-                self._held |= {"aux": (stack, found.aux), "helpers": (stack, found.looked)}
-            else:
-                self._held.pop(tree, None)
-                self._held[tree] = stack, rows_of(getattr(secret, tree), s, stack)
-        return self._held[tree][1]
+        if self._witness is None or self._stack != stack:
+            self._witness = None  # of one stack at a time, so that memory does not grow
+            self._witness = StackWitness(self.lanes, self.secret, self.slack, stack)
+            self._stack = stack
+        values = self._witness.row(tree, number)
+        table = self.table[number % len(self.table)] if tree == "helpers" else None
+        return Row(stack * self.counts[tree] + number, values, table)
 
     def combine(self, drawn: Factors, point: Array) -> tuple[Array, Array, Array]:
         """The polynomials p (d, k), q and r (d, 2 k), from values on the rows' places and a coset
         of as many.
         """
         s, masks = self.statement, self.masks
-        p, q, r = (np.zeros((n, s.degree, s.size), dtype=np.uint64) for n in (1, 2, 2))
+        sums = no_sums(s)
         for stack in range(s.stacks):
             self.progress("combining the equations", stack, s.stacks)
             own = drawn.equations[stack * self.layout.constraints :][: self.layout.constraints]
-            self._add_stack(stack, (p[0], q, r), drawn, Challenge(point, own))
+            rows = partial(self.row, stack)
+            run = Combining(rows, self.padding, self.lanes, stack, drawn)
+            run.add(sums, Challenge(point, own))
+        q = np.zeros((s.degree, s.size), dtype=np.uint64)  # in every lane
+        q[:, s.lanes :] = sums.q_ends
         return (
-            add(coefficients_of(p[0]), masks.proximity),
-            add(_through(*q), masks.quadratic),
-            add(_through(*r), masks.floor),
+            add(coefficients_of(sums.p), masks.proximity),
+            add(_through(q, sums.q_coset), masks.quadratic),
+            add(_through(sums.r, sums.r_coset), masks.floor),
         )
-
-    def _add_stack(
-        self, stack: int, totals: tuple[Array, Array, Array], drawn: Factors, challenge: Challenge
-    ) -> None:
-        p, q, r = totals
-        layout, lanes = self.layout, self.lanes
-        of_lanes, tensors = _both(lanes.of_lanes(stack)), _both(lanes.tensors(stack))
-        each = {tree: layout.rows_of_place(tree) for tree in TREES}
-        end = {tree: layout.block * count for tree, count in each.items()}
-        seen = []
-        for half, found in enumerate(self._after(stack, 0, layout.sketches, p, drawn.rows)):
-            seen.append(found["aux"].copy())
-            add_combination(q[half], found["aux"], seen_factors(layout, challenge))
-        table = count_factors(layout, challenge)
-        for start in range(0, BYTES, AT_ONCE):  # so many, or they would be most of the memory
-            counts = self._after(stack, layout.sketches + start, AT_ONCE, p, drawn.rows)
-            for half, found in enumerate(counts):
-                add_combination(q[half], found["aux"], table[start : start + AT_ONCE])
-        last = {"aux": end["aux"] + layout.sketches + BYTES, "helpers": end["helpers"]}
-        count = {"aux": 1 + SLACK, "helpers": SLACK * len(p)}
-        for half, found in enumerate(self._encoded(stack, last, count, p, drawn.rows)):
-            add_slack(q[half], layout, found["aux"], found["helpers"], challenge)
-            chosen = np.zeros_like(p)
-            add_combination(chosen, tensors[half], drawn.tensors)
-            for c, one in enumerate(chosen):
-                r[half, c] = add(r[half, c], multiply(one, found["aux"][0]))
-        for i in range(layout.block):
-            if i % WIDE == 0:
-                every = (lanes.mask(stack), lanes.free(stack), lanes.direction(stack))
-                shown = [_both(rows[i : i + WIDE].copy()) for rows in every]
-                del every
-            first = {tree: i * count for tree, count in each.items()}
-            for half, found in enumerate(self._encoded(stack, first, each, p, drawn.rows)):
-                rows = PlaceRows(
-                    found["weights"][0],
-                    found["gradients"],
-                    found["post"][0],
-                    found["aux"],
-                    found["helpers"],
-                )
-                public = PublicRows(*(both[half][i % WIDE] for both in shown))
-                own = LaneRows(*of_lanes[half])
-                add_place(q[half], layout, i, rows, public, own, seen[half], challenge)
-
-    def _after(
-        self, stack: int, first: int, count: int, total: Array, factors: Array
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """So many rows of aux after those of places, as ``_encoded`` gives them."""
-        start = self.layout.block * self.layout.aux_place + first
-        return self._encoded(stack, {"aux": start}, {"aux": count}, total, factors)
-
-    def _encoded(
-        self,
-        stack: int,
-        first: Mapping[str, int],
-        counts: Mapping[str, int],
-        total: Array,
-        factors: Array,
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Rows (r, k) of each tree, and their values on the coset; they are added to p on the way.
-
-        Both are overwritten by the next.
-        """
-        rows = {t: self.rows_of(t, stack, first[t], count) for t, count in counts.items()}
-        numbers, words = self._buffers(sum(counts.values()))
-        start, before, spans = 0, 0, {}
-        for tree in TREES:
-            if tree in rows:
-                spans[tree] = slice(start, start + counts[tree])
-                own = numbers[spans[tree]]
-                self.padding[tree].write(rows[tree], own)
-                add_combination(total, own, factors[before + rows[tree][0].number :][: len(own)])
-                start += counts[tree]
-            before += self.statement.stacks * self.layout.rows_of_stack(tree)
-        code_cosets(numbers, words[:, None])
-        return (
-            {tree: numbers[span] for tree, span in spans.items()},
-            {tree: words[span] for tree, span in spans.items()},
-        )
-
-    def _buffers(self, count: int) -> Array:
-        """(2, rows, k) for so many rows; the same again where they are as many as before."""
-        if self._room.shape[1] != count:
-            self._room = np.empty((2, 0, 0), dtype=np.uint64)  # first let go of the other
-            self._room = np.empty((2, count, self.statement.size), dtype=np.uint64)
-        return self._room
 
     def opened(self, columns: list[int]) -> dict[str, list[Opened]]:
         """The columns of each tree."""
@@ -267,22 +166,13 @@ class _Prover:
             batches = self.padding[tree].batches(self.rows(tree))
             parts = [opened_columns(batch, columns) for batch in batches]
             if tree == "helpers":
-                parts.append(self.mask_columns()[columns])
-            if tree in ROOTS:
-                del self._held[tree]  # this is its last use
-            numbers, committed = np.concatenate(parts, 1), self.trees[tree]
+                parts.append(self.mask_words()[:, columns].T)
+            numbers, committed = np.concatenate(parts, 1), self.trees[tree].tree()
             found[tree] = [
                 Opened(numbers[at], committed.salt(c), tuple(committed.path(c)))
                 for at, c in enumerate(columns)
             ]
         return found
-
-
-def _both(rows: Array) -> tuple[Array, Array]:
-    """Rows (r, k), and their values on the coset (r, k)."""
-    into = np.empty((len(rows), 1, rows.shape[1]), dtype=np.uint64)
-    code_cosets(rows, into)
-    return rows, into[:, 0]
 
 
 def _through(on_rows: Array, on_coset: Array) -> Array:
@@ -302,7 +192,7 @@ def prove(
     secret: Secret,
     seeds: Seeds,
     progress: Progress,
-    trees: Mapping[str, ColumnTree] | None = None,
+    trees: Mapping[str, Committed] | None = None,
 ) -> Proof:
     """A proof that the statement is true of the secret.
 
@@ -319,6 +209,7 @@ def prove(
         VerificationFailed: the statement is not true, or a root is not that of the secret.
         BadData: mask or direction are not those of the statement.
     """
+    compiling.tell()
     run = _Prover(statement, public, secret, seeds, progress)
     run.trees |= trees or {}
     for tree in ROOTS:

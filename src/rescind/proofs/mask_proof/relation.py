@@ -24,7 +24,7 @@ from rescind.proofs.mask_proof.field import (
     P,
     add,
     element,
-    ext_inverse,
+    ext_inverses,
     ext_mul,
     mul,
     sub,
@@ -190,7 +190,7 @@ def helper_table(point: Array) -> Array:
 @lru_cache(maxsize=2)  # of one proof, for each stack again
 def _inverses(point: tuple[int, ...]) -> Array:
     first, *others = point
-    found = [ext_inverse(((first - t) % P, *others)) for t in range(BYTES)]
+    found = ext_inverses([((first - t) % P, *others) for t in range(BYTES)])
     return np.ascontiguousarray(np.array(found, dtype=np.uint64).T)
 
 

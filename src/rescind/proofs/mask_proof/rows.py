@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,55 +13,59 @@ from rescind.proofs.mask_proof.field import Array, signed
 from rescind.proofs.mask_proof.statement import Public, Statement
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Lanes:
     """What each block has, (blocks,) or (blocks, size), and how blocks stand in stacks."""
 
     statement: Statement
     public: Public
 
-    def stacked(self, values: NDArray[np.integer] | NDArray[np.bool_], stack: int) -> Array:
-        """Rows (r, row size) of whole numbers (blocks, r): those of a stack, and zeros."""
-        s = self.statement
-        here = values[stack * s.lanes : (stack + 1) * s.lanes]
-        found = np.zeros((values.shape[1], s.size), dtype=np.uint64)
-        for row, column in zip(found, here.T, strict=True):
-            row[: len(here)] = signed(column.astype(np.int64))
+    @cached_property
+    def active(self) -> NDArray[np.bool_]:
+        """Which blocks are touched and no exceptions, (blocks,)."""
+        found: NDArray[np.bool_] = np.asarray(self.public.mask.any(1))
+        found[list(self.statement.exceptions)] = False
         return found
 
-    def mask(self, stack: int) -> Array:
-        """m, (size of a block, row size)."""
-        return self.stacked(self.public.mask, stack)
-
-    def free(self, stack: int) -> Array:
-        """f: masked places, and all of blocks that are untouched, excepted, or not there."""
+    def here(self, stack: int) -> slice:
+        """The blocks of a stack."""
         s = self.statement
-        active: NDArray[np.bool_] = np.asarray(self.public.mask.any(1))
-        active[list(s.exceptions)] = False
-        free = self.public.mask | ~active[:, None]
-        found = self.stacked(free, stack)
-        count = max(0, min(s.lanes, s.blocks - stack * s.lanes))
-        found[:, count : s.lanes] = 1
-        return found
+        return slice(stack * s.lanes, min((stack + 1) * s.lanes, s.blocks))
 
-    def direction(self, stack: int) -> Array:
-        """g, (size of a block, row size)."""
-        return self.stacked(self.public.direction, stack)
+    def free(self, blocks: slice) -> NDArray[np.bool_]:
+        """Where f is 1 (blocks, size): masked places, all of blocks that are not active."""
+        return self.public.mask[blocks] | ~self.active[blocks, None]
+
+    def place(self, stack: int, i: int) -> Array:
+        """m, f and g at place i, (3, row size); f is 1 where there is no block, too."""
+        blocks, lanes = self.here(stack), self.statement.lanes
+        mask = self.public.mask[blocks, i]
+        shown = (mask, mask | ~self.active[blocks], self.public.direction[blocks, i])
+        found = self.stacked(np.stack([each.astype(np.int64) for each in shown], 1))
+        found[1, len(mask) : lanes] = 1
+        return found
 
     def of_lanes(self, stack: int) -> Array:
         """DN and c, (2, row size)."""
-        values = np.stack([self._each("damping"), self._each("pull")], 1)
-        return self.stacked(values, stack)
+        values = np.stack([self.each("damping"), self.each("pull")], 1)
+        return self.stacked(values[self.here(stack)])
 
     def tensors(self, stack: int) -> Array:
         """1 for the blocks of each tensor, (tensors, row size)."""
-        s = self.statement
-        found = np.zeros((s.blocks, len(s.tensors)), dtype=np.bool_)
+        blocks, s = self.here(stack), self.statement
+        found = np.zeros((blocks.stop - blocks.start, len(s.tensors)), dtype=np.int64)
         for column, (start, end) in enumerate(self._spans()):
-            found[start:end, column] = True
-        return self.stacked(found, stack)
+            found[max(0, start - blocks.start) : max(0, end - blocks.start), column] = 1
+        return self.stacked(found)
 
-    def _each(self, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def stacked(self, values: NDArray[np.int64]) -> Array:
+        """Rows (r, row size) of whole numbers (blocks, r) of a stack, and zeros."""
+        found = np.zeros((values.shape[1], self.statement.size), dtype=np.uint64)
+        found[:, : len(values)] = signed(values.T)
+        return found
+
+    def each(self, name: str) -> NDArray[np.int64]:
+        """A number of its tensor for each block."""
         s = self.statement
         counts = [t.blocks(s.block) for t in s.tensors]
         values = np.array([getattr(t, name) for t in s.tensors], dtype=np.int64)

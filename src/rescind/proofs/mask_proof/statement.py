@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rescind.core.canonical import dumps, plain
 from rescind.core.errors import BadData, BadParameter
 from rescind.core.mask_terms import TensorTerms
+from rescind.proofs.mask_proof.steps import fits
 from rescind.proofs.mask_proof.transform import RATE
 
 VERSION = "mask-and-compensate 1"
@@ -61,7 +62,7 @@ class Statement:
                 (self.value_bytes not in (2, 3), f"weights have {self.value_bytes} bytes"),
                 (not 8 <= self.residual_bits <= 32, f"residuals have {self.residual_bits} bits"),
                 (self.degree not in (2, 3), f"the extension has degree {self.degree}"),
-                (not _power(self.size), f"rows have {self.size} numbers"),
+                (not _fits(self.size), f"rows have {self.size} numbers"),
                 (not 1 <= self.opened < self.size, f"{self.opened} columns are opened"),
                 (not _terms_fit(self.tensors), "a tensor's numbers are out of range"),
                 (not all(map(_digest_or_none, self._digests)), "a root or a digest is no hash"),
@@ -102,13 +103,18 @@ class Statement:
         """Of a code word."""
         return RATE * self.size
 
+    @property
+    def depth(self) -> int:
+        """Steps from a column to its tree's root."""
+        return (self.columns - 1).bit_length()
+
     def canonical(self) -> bytes:
         """The bytes that challenges follow from."""
         return dumps(plain(self))
 
 
-def _power(size: int) -> bool:
-    return SMALLEST <= size <= LARGEST and size & (size - 1) == 0
+def _fits(size: int) -> bool:
+    return SMALLEST <= size <= LARGEST and fits(size)
 
 
 def _digest_or_none(text: str) -> bool:

@@ -28,12 +28,15 @@ class Transcript:
         return even_elements(self._stream(label), count)
 
     def columns(self, count: int, size: int) -> list[int]:
-        """So many different numbers below ``size``, a power of two, in the order drawn."""
+        """So many different numbers below ``size``, in the order drawn; words that would make some
+        likelier than others are passed over.
+        """
         found: dict[int, None] = {}
         words = 4 * count
         while len(found) < count:
             data = self._stream("columns")(4 * words)
-            found = dict.fromkeys(int(w) % size for w in np.frombuffer(data, dtype="<u4"))
+            drawn = (int(w) for w in np.frombuffer(data, dtype="<u4"))
+            found = dict.fromkeys(w % size for w in drawn if w < 2**32 // size * size)
             words *= 2
         return list(found)[:count]
 

@@ -5,7 +5,6 @@ long. The loops are numba's where it is installed, else numpy's; both give the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from importlib import import_module
 from types import ModuleType
 
@@ -24,6 +23,14 @@ from rescind.proofs.mask_proof.field import (
     signed,
     sub,
 )
+from rescind.proofs.mask_proof.steps import (
+    TIMES,
+    places,
+    reversed_places,
+    shifts,
+    steps_of,
+    turns_of,
+)
 
 kernels: ModuleType | None
 fourier: ModuleType | None
@@ -41,17 +48,17 @@ def values_of(coefficients: Array, size: int, shift: int = 1) -> Array:
 
     Args:
         coefficients: (r, m), m at most ``size``, lowest first.
-        size: a power of two.
+        size: a power of two, or three times one.
         shift: 1, or the generator for the coset that code words lie on.
     """
     rows = np.zeros((len(coefficients), size), dtype=np.uint64)
     rows[:, : coefficients.shape[1]] = coefficients
-    if shift != 1:
-        _scale(rows, powers(shift, size))
     if fourier is None:
+        rows = mul(rows, powers(shift, size))
         return _transformed(rows, root_of_unity(size))
-    fourier.ahead_rows(rows, _ahead(size), _reversed(size), rows)
-    return rows
+    order, into = places(size), np.empty(rows.shape, dtype=np.uint64)
+    fourier.ahead_rows(rows[:, order], powers(shift, size, TIMES)[order], steps_of(size), into)
+    return into
 
 
 def coefficients_of(values: Array, shift: int = 1) -> Array:
@@ -60,8 +67,11 @@ def coefficients_of(values: Array, shift: int = 1) -> Array:
     if fourier is None:
         rows = _transformed(values, pow(root_of_unity(size), -1, P))
     else:
+        order = places(size)
+        low = np.empty((len(values), *order.shape), dtype=np.uint64)
+        fourier.back_rows(values, steps_of(size), low)
         rows = np.empty(values.shape, dtype=np.uint64)
-        fourier.back_rows(values, _back(size), _reversed(size), rows)
+        rows[:, order.ravel()] = low.reshape(rows.shape)
     _scale(rows, powers(pow(shift, -1, P), size, pow(size, -1, P)))
     return rows
 
@@ -69,37 +79,31 @@ def coefficients_of(values: Array, shift: int = 1) -> Array:
 def code_words(rows: Array, size: int | None = None) -> Array:
     """Code words (r, 4 k) of rows (r, k); with ``size`` at every so many-th place of them only."""
     n, k = RATE * rows.shape[1] if size is None else size, rows.shape[1]
-    into = np.empty((len(rows), n // k, k), dtype=np.uint64)
+    into = np.empty((n // k, len(rows), k), dtype=np.uint64)
     code_cosets(rows, into)
-    return np.ascontiguousarray(into.transpose(0, 2, 1)).reshape(len(rows), n)
+    return np.ascontiguousarray(into.transpose(1, 2, 0)).reshape(len(rows), n)
 
 
-def code_cosets(rows: Array, into: Array) -> None:
-    """Into (r, cosets, k): the code words of rows (r, k), number j of them at j % cosets, j //
-    cosets; at every so many-th place where there are fewer cosets than ``RATE``.
+def code_cosets(rows: Array, into: Array, first: int = 0) -> None:
+    """Into (cosets, r, k), from row ``first`` on: the code words of rows (r, k), number j of them
+    at j % cosets, j // cosets; at every so many-th place where there are fewer than ``RATE``.
     """
-    k, cosets = rows.shape[1], into.shape[1]
+    k, cosets = rows.shape[1], len(into)
     if fourier is None:
         words = values_of(coefficients_of(rows), cosets * k, GENERATOR)
-        into[:] = words.reshape(len(rows), k, cosets).transpose(0, 2, 1)
+        into[:, first : first + len(rows)] = words.reshape(-1, k, cosets).transpose(2, 0, 1)
     else:
-        fourier.encode_rows(rows, _back(k), _ahead(k), _shifts(k, cosets), into)
-
-
-def code_columns(rows: Array, into: Array) -> None:
-    """Into (4 k, r), contiguous: code words of rows (r, k) as columns, side by side in memory."""
-    code_cosets(rows, into.reshape(rows.shape[1], RATE, len(rows)).transpose(2, 1, 0))
+        fourier.coset_rows(rows, shifts(k, cosets), steps_of(k), into, first)
 
 
 def opened_columns(rows: Array, columns: Sequence[int]) -> Array:
     """Some columns (t, r) of the code words of rows (r, k), without the others."""
-    k, places = rows.shape[1], np.array(columns, dtype=np.int64)
-    into = np.empty((len(places), len(rows)), dtype=np.uint64)
+    k, chosen = rows.shape[1], np.array(columns, dtype=np.int64)
     if fourier is None:
-        into[:] = code_words(rows)[:, places].T
-    else:
-        known = (_back(k), _ahead(k), _shifts(k, RATE))
-        fourier.open_columns(rows, *known, places, into)
+        return np.ascontiguousarray(code_words(rows)[:, chosen].T)
+    into = np.empty((len(chosen), len(rows)), dtype=np.uint64)
+    turns = turns_of(k, tuple(chosen // RATE))
+    fourier.open_rows(rows, shifts(k, RATE), steps_of(k), chosen, turns, into)
     return into
 
 
@@ -163,7 +167,9 @@ def multiply(a: Array, b: Array) -> Array:
 
 def _transformed(rows: Array, root: int) -> Array:
     size = rows.shape[1]
-    rows, twiddles = rows[:, _reversed(size)], powers(root, max(1, size // 2))
+    if size % 3 == 0:
+        return _of_thirds([_transformed(rows[:, s::3], pow(root, 3, P)) for s in range(3)], root)
+    rows, twiddles = rows[:, reversed_places(size)], powers(root, max(1, size // 2))
     half = 1
     while half < size:
         blocks = rows.reshape(len(rows), -1, 2, half)
@@ -174,36 +180,17 @@ def _transformed(rows: Array, root: int) -> Array:
     return rows
 
 
+def _of_thirds(parts: list[Array], root: int) -> Array:
+    """Values of a + x b + x^2 c from those of a, b and c at the third powers."""
+    size = 3 * parts[0].shape[1]
+    first, *others = (np.concatenate([part] * 3, 1) for part in parts)
+    for power, each in enumerate(others, 1):
+        first = add(first, mul(each, powers(pow(root, power, P), size)))
+    return first
+
+
 def _scale(rows: Array, factors: Array) -> None:
     if kernels is not None:
         kernels.scale_rows(rows, factors)
     else:
         rows[:] = mul(rows, factors)
-
-
-@cache
-def _ahead(size: int) -> Array:
-    return powers(root_of_unity(size), size)
-
-
-@cache
-def _back(size: int) -> Array:
-    return powers(pow(root_of_unity(size), -1, P), size)
-
-
-@cache
-def _shifts(size: int, cosets: int) -> Array:
-    """Powers of each coset's shift, over the size: what is left of an inverse transform."""
-    root, order, over = root_of_unity(cosets * size), _reversed(size), pow(size, -1, P)
-    shifts = [GENERATOR * pow(root, c, P) % P for c in range(cosets)]
-    return np.stack([powers(shift, size, over)[order] for shift in shifts])
-
-
-@cache
-def _reversed(size: int) -> NDArray[np.int64]:
-    bits = size.bit_length() - 1
-    places = np.arange(size)
-    found = np.zeros(size, dtype=np.int64)
-    for bit in range(bits):
-        found |= ((places >> bit) & 1) << (bits - 1 - bit)
-    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from rescind.core.errors import VerificationFailed
+from rescind.proofs.mask_proof import compiling
 from rescind.proofs.mask_proof.challenges import Challenges, Factors
 from rescind.proofs.mask_proof.columns import check_column
 from rescind.proofs.mask_proof.field import GENERATOR, Array, P, add, mul
@@ -23,7 +24,7 @@ from rescind.proofs.mask_proof.relation import (
 )
 from rescind.proofs.mask_proof.rows import Lanes
 from rescind.proofs.mask_proof.statement import Public, Statement
-from rescind.proofs.mask_proof.transform import add_combination, code_words, values_of
+from rescind.proofs.mask_proof.transform import add_combination, opened_columns, values_of
 
 
 def verify(statement: Statement, public: Public, data: bytes) -> None:
@@ -33,6 +34,7 @@ def verify(statement: Statement, public: Public, data: bytes) -> None:
         VerificationFailed: it names the first check that failed.
         BadData: mask or direction are not those of the statement.
     """
+    compiling.tell()
     public.check(statement)
     proof = read(statement, data)
     challenges = Challenges(statement)
@@ -115,22 +117,16 @@ def _check_equations(
             tree: rows[stack * layout.rows_of_stack(tree) :][: layout.rows_of_stack(tree)]
             for tree, rows in opened.items()
         }
-        mask, free, direction, of_lanes, tensors = (
-            code_words(rows)[:, columns]
-            for rows in (
-                lanes.mask(stack),
-                lanes.free(stack),
-                lanes.direction(stack),
-                lanes.of_lanes(stack),
-                lanes.tensors(stack),
-            )
+        of_lanes, tensors = (
+            opened_columns(rows, columns).T.copy()
+            for rows in (lanes.of_lanes(stack), lanes.tensors(stack))
         )
         own = factors.equations[stack * layout.constraints :][: layout.constraints]
         here, own_lanes = Challenge(point, own), LaneRows(*of_lanes)
         aux = parts["aux"][layout.block * layout.aux_place :]
         for i in range(layout.block):
             rows = _place(parts, layout.sketches, layout.aux_place, layout.looked_place * d, i)
-            shown = PublicRows(mask[i], free[i], direction[i])
+            shown = PublicRows(*opened_columns(lanes.place(stack, i), columns).T.copy())
             add_place(total, layout, i, rows, shown, own_lanes, aux[: layout.sketches], here)
         add_rest(total, layout, aux, parts["helpers"][-SLACK * d :], here)
         chosen = np.zeros_like(floor)

@@ -1,0 +1,67 @@
+"""Digests of columns and of pairs of nodes are those of ``hashlib``, whatever comes when."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from rescind.proofs.mask_proof import leaves
+from rescind.proofs.mask_proof.columns import check_column, commit
+from rescind.proofs.mask_proof.field import P
+from rescind.proofs.mask_proof.leaves import Apart, Together, parents
+from rescind.proofs.mask_proof.transform import code_words
+
+DRAW = np.random.default_rng(0)
+HASHING = import_module("rescind.proofs.mask_proof.hashing")
+
+
+@pytest.mark.parametrize("tag", ["aux", "post", "weights", "gradients", "of six", "x" * 29])
+@pytest.mark.parametrize("counts", [(16, 16, 3), (1,), (5, 16, 8, 2), (6,), (7,), (8,)])
+@pytest.mark.parametrize("size", [64, 96])
+def test_columns_side_by_side_have_the_digests_of_hashlib(
+    tag: str, counts: Sequence[int], size: int
+) -> None:
+    """Heads of all lengths modulo 8, and columns that end anywhere in a block."""
+    salts, head = DRAW.bytes(32 * 4 * size), b"\x00" + tag.encode() + b"\n"
+    one, other = Apart(head, salts), Together(HASHING, head, salts)
+    whole = []
+    for count in counts:
+        numbers = DRAW.integers(0, P, (4, count, size), dtype=np.uint64)
+        whole.append(numbers)
+        for each in (one, other):
+            each.room[:, each.first : each.first + count] = numbers
+            each.take(count)
+    found = other.digests()
+    assert found == one.digests()
+    column = np.concatenate(whole, 1)[1, :, 5].astype("<u8").tobytes()
+    place = 4 * 5 + 1
+    salt = salts[32 * place : 32 * (place + 1)]
+    assert found[32 * place : 32 * (place + 1)] == hashlib.sha256(head + salt + column).digest()
+
+
+@pytest.mark.parametrize("pairs", [1, 15, 16, 17, 4112])
+def test_parents_have_the_digests_of_hashlib(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = DRAW.bytes(64 * pairs)
+    wanted = [hashlib.sha256(b"\x01" + nodes[64 * i : 64 * i + 64]).digest() for i in range(pairs)]
+    assert parents(nodes) == b"".join(wanted)
+    monkeypatch.setattr(leaves, "hashing", None)
+    assert parents(nodes) == b"".join(wanted)
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_each_column_is_under_the_root(size: int) -> None:
+    """In a tree of 384 leaves a node lacks its sibling, which 32 zeros stand in for."""
+    rows = DRAW.integers(0, P, (3, size), dtype=np.uint64)
+    made, words = commit("aux", [rows], None, b"seed"), code_words(rows)
+    tree = made.tree()
+    assert (tree.root, tree.levels[0], len(made.leaves)) == (made.root, made.leaves, 128 * size)
+    for column in (0, 1, 4 * size - 1):
+        path = tree.path(column)
+        assert len(path) == (4 * size - 1).bit_length()
+        numbers = words[:, column].astype("<u8").tobytes()
+        check_column("aux", column, numbers, tree.salt(column), path, tree.root)
+    assert (bytes(32) in tree.path(4 * size - 1)) == (size == 96)
