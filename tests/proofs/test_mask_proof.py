@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from mask_worlds import World, both_verify, honest, proved, quiet, roots, second, solved, world
 
+from rescind.core.canonical import dumps
 from rescind.core.errors import BadData, BadParameter, VerificationFailed
 from rescind.core.mask_terms import TensorTerms
-from rescind.proofs.mask_proof import prover, soundness, witness
+from rescind.proofs.mask_proof import independent, prover, soundness, witness
 from rescind.proofs.mask_proof.field import P, add
 from rescind.proofs.mask_proof.independent import Rejected
 from rescind.proofs.mask_proof.padded import Padding, Row
@@ -504,3 +506,25 @@ def test_a_wrong_seed_or_another_public_file_is_said() -> None:
     other, _ = honest(seed=1)
     with pytest.raises(BadData, match="mask"):
         prove(made.statement, other.public, made.secret, made.seeds, quiet)
+
+
+HOSTILE = (None, True, -1, 0, 0.5, 2**64, 10**400, "x", [], {}, [[1]], "é" * 9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_second_verifier_refuses_whatever_is_called_a_statement(seed: int) -> None:
+    """Fields left out, of another kind, or beyond all sizes; canonical JSON and not."""
+    made, data = honest()
+    draw = np.random.default_rng(seed)
+    mask, direction = made.public.mask.astype(int).tolist(), made.public.direction.tolist()
+    for _ in range(60):
+        said = json.loads(made.statement.canonical())
+        owner = said["tensors"][0] if draw.random() < 0.4 else said
+        name = str(draw.choice(sorted(owner)))
+        if draw.random() < 0.2:
+            owner.pop(name)
+        else:
+            owner[name] = HOSTILE[int(draw.integers(len(HOSTILE)))]
+        for statement in (dumps(said), json.dumps(said).encode(), dumps(said)[:-3]):
+            with pytest.raises(Rejected):
+                independent.verify(statement, mask, direction, data)

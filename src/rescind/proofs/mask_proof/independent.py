@@ -57,9 +57,12 @@ def verify(
     Raises:
         Rejected: it names the check.
     """
-    s = _Statement(statement)
-    s.check_public(mask, direction)
-    return _Check(s, mask, direction, proof).run()
+    try:
+        s = _Statement(statement)
+        s.check_public(mask, direction)
+        return _Check(s, mask, direction, proof).run()
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise Rejected(f"statement: it is malformed: {str(error)[:80]}") from error
 
 
 class _Statement:
@@ -75,8 +78,7 @@ class _Statement:
         self.data, self.said = data, said
         self.d, self.k, self.t = said["degree"], said["size"], said["opened"]
         self.b, self.n, self.bits = said["block"], said["sketches"], said["residual_bits"]
-        self.v = said["value_bytes"]
-        self.tensors = said["tensors"]
+        self.v, self.tensors = said["value_bytes"], said["tensors"]
         two = self.k if self.k % 3 else self.k // 3
         fine = self.d in (2, 3) and not two & (two - 1) and 0 < self.t < self.k
         fine = fine and 8 <= self.bits <= 32 and min(self.b, self.n) >= 1 and self.v in (2, 3)
@@ -104,12 +106,10 @@ class _Statement:
         self, mask: Sequence[Sequence[int]], direction: Sequence[Sequence[int]]
     ) -> None:
         shape = f"{self.blocks},{self.b}\n".encode()
-        both = (mask, direction)
-        if any(len(rows) != self.blocks or {len(r) for r in rows} != {self.b} for rows in both):
+        if any(len(x) != self.blocks or {*map(len, x)} != {self.b} for x in (mask, direction)):
             raise Rejected("public: another shape")
         bits = "".join(str(int(x)) for row in mask for x in row)
-        bits += "0" * (-len(bits) % 8)
-        packed = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        packed = (int(bits, 2) << -len(bits) % 8).to_bytes(-(-len(bits) // 8), "big")
         signed = bytes(x & 255 for row in direction for x in row)
         for what, data in (("mask", packed), ("direction", signed)):
             if hashlib.sha256(what.encode() + b"\n" + shape + data).hexdigest() != self.said[what]:
