@@ -508,7 +508,7 @@ def test_a_wrong_seed_or_another_public_file_is_said() -> None:
         prove(made.statement, other.public, made.secret, made.seeds, quiet)
 
 
-HOSTILE = (None, True, -1, 0, 0.5, 2**64, 10**400, "x", [], {}, [[1]], "é" * 9)
+HOSTILE: tuple[Any, ...] = (None, True, -1, 0, 0.5, 2**64, 10**400, "x", [], {}, [[1]], "é" * 9)
 
 
 @pytest.mark.parametrize("seed", range(6))
