@@ -7,7 +7,8 @@ each; for each, eight shadow models that the audited method has treated, as a re
 judge originals that nobody touched, originals that the method has treated, and models retrained
 without the records, eight of other seeds a request: honest servers that claim the method.
 
-A run that was stopped goes on: models are files in the work folder. One torch thread.
+A run that was stopped goes on: models are files in the work folder, and seconds are those of the
+run that ended. One torch thread.
 """
 
 from __future__ import annotations
@@ -213,7 +214,7 @@ def result(size: Size, folder: Path) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
         "measured": vars(size) | {"network": "cnn", "level": LEVEL, "shadow_models": MODELS},
-        "cpu_seconds": round(time.process_time() - started, 1),
+        "cpu_seconds_of_the_last_run": round(time.process_time() - started, 1),
         "rows": [row(method, each) for method, each in found.items()],
     }
 

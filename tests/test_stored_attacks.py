@@ -58,6 +58,13 @@ def test_what_u_lira_flags_stands_on_the_page() -> None:
         name = f"[{row['method']}](../methods/{row['method']}.md)"
         told = " | ".join([name, *cells, f"{row['power']:.2f}", f"{row['trace']:.2f}"])
         assert f"| {told} |" in PAGE
+        assert row["power"] < 0.605
+    rows = {row["method"]: row for row in stored("treated_shadows")["rows"]}
+    honest = {name: row["retrained"][0] for name, row in rows.items() if row["retrained"][0]}
+    assert honest == {"negative_gradient": 4}
+    pushed = rows.pop("negative_gradient")
+    assert pushed["treated"][0] > pushed["untouched"][0]
+    assert all(row["treated"] == row["untouched"] for row in rows.values())
 
 
 def test_what_is_rebuilt_and_its_controls_stand_on_the_page() -> None:
