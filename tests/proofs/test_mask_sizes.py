@@ -73,12 +73,12 @@ def test_the_length_is_exact_and_rows_are_never_mostly_random() -> None:
 
 def test_the_law_of_memory_is_that_of_the_benchmark() -> None:
     rows = json.loads(RESULT.read_text())["rows"]
-    assert len(rows) >= 6
+    assert len(rows) >= 5
     for row in rows:
         found = cost_of(statement(row["weights"], row["row_size"]))
         assert round(found.proof / 1e6, 1) == row["proof_megabytes"]
         without = (found.memory - TORCH) / 1e6  # which the benchmark does not import
-        assert without == pytest.approx(row["peak_megabytes"], rel=0.08)
+        assert without == pytest.approx(row["peak_megabytes"], rel=0.06)
 
 
 def test_what_is_asked_of_proofs_is_one_text() -> None:

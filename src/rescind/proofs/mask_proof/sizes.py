@@ -4,7 +4,7 @@ The proof's length is exact. What a prover holds at its peak is a law that was m
 (``benchmarks/mask_proof.py``; a test compares them): so much for the interpreter with numpy and
 numba, and with torch, which a client's command has carried the order out with; the secret and
 public numbers of all blocks; for each number of a row its share of five trees, of the code words of
-one place, and of what is known of a stack; and the file, which at last lies in memory too.
+one place, and of what is known of a stack, or at last the file and its parts.
 """
 
 from __future__ import annotations
@@ -92,9 +92,11 @@ def cost_of(statement: Statement) -> Cost:
     trees = (len(TREES) + 2) * RATE * 32  # their leaves, and one that is whole
     stack = statement.block * 9 + (statement.sketches + 2) * 8 + BYTES * 2
     turned = PLACES * (3 * 8 + 1 + statement.sketches)
-    rows = 8 * (place + AT_ONCE + statement.sketches + 30)
+    equations = layout.looked_place + 3 * statement.sketches + 30
+    rows = 8 * (place + AT_ONCE + equations)
     proof = length_of(statement)
-    memory = INTERPRETER + TORCH + secret + proof + size * (trees + stack + turned + rows)
+    combining, writing = size * (stack + turned + rows), 2 * proof
+    memory = INTERPRETER + TORCH + secret + size * trees + max(combining, writing)
     numbers = statement.stacks * size * sum(layout.rows_of_stack(tree) for tree in TREES)
     return Cost(statement.blocks, size, memory, proof, numbers * log2(size))
 
