@@ -195,8 +195,9 @@ def test_rows_are_as_long_as_all_blocks_need_or_as_is_asked_for() -> None:
     wide = made(block=1).epoch.sized
     assert wide.blocks > 512 and wide.size == held(wide, LONGEST) > 512
     assert made(block=1, row_size=300).epoch.size == 256
-    least = cost_of(replace(wide, size=384)).memory
-    assert made(block=1, limits=Limits(memory=least)).epoch.size == 384
+    least = cost_of(replace(wide, size=384))
+    found = cost_of(made(block=1, limits=Limits(memory=least.memory)).epoch.sized)
+    assert found.memory <= least.memory < cost_of(wide).memory and found.proof <= least.proof
     for wrong in (32, 2**21):
         with pytest.raises(BadParameter, match="rows of 64 to"):
             made(row_size=wrong)
