@@ -78,12 +78,28 @@ RECIPE = Recipe(
 )
 LEVEL = 0.05
 REQUESTS = (1, 5, 20, 50, 100)
+ALONE_GONE = 5  # what a request removes that is retrained for by itself
 POOL = 1_000  # candidates: what may be asked for, and what shadows have with probability one half
 SHADOWS = (4, 8)
 Kind = Literal[
-    "original", "kept", "other_seed", "same_seed", "same_batches", "shadow", "staged", "cut"
-]  # fmt: skip
+    "original",
+    "kept",
+    "other_seed",
+    "same_seed",
+    "same_batches",
+    "these_alone",
+    "shadow",
+    "staged",
+    "cut",
+]
 ALONE: tuple[Kind, ...] = ("kept", "other_seed")  # what shadows are asked about
+# how a model is trained, where that is not plainly
+WAYS = {
+    "staged": "staged",
+    "cut": "staged",
+    "same_batches": "same_batches",
+    "these_alone": "same_batches",
+}
 FIRST_SEED = {"kept": 1_000, "other_seed": 2_000, "shadow": 4_000, "staged": 5_000}
 # what the issue asked for: (audit, models, records), the least power
 TARGETS: dict[tuple[str, str, int], float] = {
@@ -144,6 +160,8 @@ def models(sizes: Sizes) -> Iterator[Model]:
             yield Model("other_seed", i, original, FIRST_SEED["other_seed"] + i, gone)
             yield Model("same_seed", i, original, original, gone)
             yield Model("same_batches", i, original, original, gone)
+            these = tuple(drawn(8_000 + i, ALONE_GONE))
+            yield Model("these_alone", i, original, original, these)
         if i < sizes.staged:
             second = tuple(range(sizes.images // 2, sizes.images))
             yield Model("staged", i, -1, FIRST_SEED["staged"] + i)
@@ -214,9 +232,8 @@ class Cells:
     def of(self, model: Model) -> dict[str, Tensor]:
         """Margins of the training images and the holdout; features of originals too."""
         recipe = dataclasses.replace(RECIPE, epochs=self.sizes.epochs, seed=model.seed)
-        kind = model.kind if model.kind in ("staged", "cut", "same_batches") else ""
-        staged = kind.replace("cut", "staged")
-        made_from = [plain(recipe), self.sizes.images, self.sizes.holdout, model.gone, staged]
+        way = WAYS.get(model.kind, "")
+        made_from = [plain(recipe), self.sizes.images, self.sizes.holdout, model.gone, way]
         path = self.folder / f"{digest(made_from)}.safetensors"
         if not path.exists():
             found = self._read(recipe, model)
@@ -236,7 +253,7 @@ class Cells:
         gone, started = set(model.gone), time.process_time()
         if model.kind in ("staged", "cut"):
             trained = self._staged(recipe, stages=1 if gone else 2)
-        elif model.kind == "same_batches":
+        elif WAYS.get(model.kind) == "same_batches":
             left_out = LeftOut(self.batch["labels"], model.gone)
             trained = train_whole(recipe, self.rows, seeding=left_out)
         else:
