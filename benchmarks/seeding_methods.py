@@ -1,12 +1,16 @@
 """What each approximate method leaves of the codes of the records that it is to forget.
 
-    python benchmarks/seeding_methods.py [--size full|toy] [--work FOLDER]
+    python benchmarks/seeding_methods.py [--size full|toy] [--work FOLDER] [--add METHOD ...]
 
 The models of ``benchmarks/seeding.py`` (Fashion-MNIST, 50 seeded records of a user and 10 decoys)
 are edited by every method that serves a classifier, with its default parameters, the user's records
 being the forget set; then the user asks as before. Controls stand beside them: the original, and a
 model retrained without the records from another initialisation. A method that refuses or diverges
 is named with its reason. One thread; each seed is a file in the work folder.
+
+``--add`` asks methods that are younger than the stored result, and puts their rows into it. The
+models are trained again for that; if the controls do not come out as they are stored, to the last
+digit that is kept, nothing is added, and all must be run.
 """
 
 from __future__ import annotations
@@ -98,10 +102,12 @@ def _bare(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "id"}
 
 
-def edited(before: images.Cnn, user: images.User, seed: int) -> Iterator[tuple[str, Any, float]]:
+def edited(
+    before: images.Cnn, user: images.User, seed: int, names: Sequence[str]
+) -> Iterator[tuple[str, Any, float]]:
     """(method, edited network or why there is none, CPU seconds)."""
     split = split_of(user)
-    for name in editing("classes"):
+    for name in names:
         handle, started = MemoryModel(packaged(before)), time.process_time()
         try:
             with_seed(methods_of.make(name, {}), seed).unlearn(handle, split, run_of(RECIPE))
@@ -112,8 +118,8 @@ def edited(before: images.Cnn, user: images.User, seed: int) -> Iterator[tuple[s
         yield name, unpacked(handle.edited) if handle.edited else "It saved nothing.", spent
 
 
-def one_seed(seed: int, size: images.Size) -> dict[str, Any]:
-    """All methods of one seed, and the controls."""
+def one_seed(seed: int, size: images.Size, names: Sequence[str]) -> dict[str, Any]:
+    """These methods with one seed, and the controls."""
     user, seeds = images.user_of(seed, size)
     everything = torch.arange(size.images)
     before, without = images.new_cnn(seed), images.new_cnn(seed + 1000)
@@ -125,7 +131,7 @@ def one_seed(seed: int, size: images.Size) -> dict[str, Any]:
     first = images.asked(before, user)
     models = [(CONTROLS[0], images.copied(before), 0.0), (CONTROLS[1], without, spent)]
     found, refused = {}, {}
-    for name, model, seconds in [*models, *edited(before, user, seed)]:
+    for name, model, seconds in [*models, *edited(before, user, seed, names)]:
         print(f"seed {seed}: {name}", file=sys.stderr)
         if isinstance(model, str):
             refused[name] = model
@@ -164,14 +170,15 @@ def _short(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def run(size: images.Size, work: Path) -> dict[str, Any]:
-    """All seeds, those of the work folder as they are."""
+def run(size: images.Size, work: Path, names: Sequence[str] = ()) -> dict[str, Any]:
+    """All seeds, those of the work folder as they are; of all methods, if none is named."""
     work.mkdir(parents=True, exist_ok=True)
-    found = []
+    found, asked = [], tuple(names) or editing("classes")
+    made_from = digest([images.settings(size), asked])[:16]
     for seed in range(size.seeds):
-        path = work / f"methods-{seed}-{digest(images.settings(size))[:16]}.json"
+        path = work / f"methods-{seed}-{made_from}.json"
         if not path.exists():
-            done = json.dumps(one_seed(seed, size))
+            done = json.dumps(one_seed(seed, size, asked))
             path.with_suffix(".part").write_text(done)
             path.with_suffix(".part").replace(path)
         found.append(json.loads(path.read_text()))
@@ -184,6 +191,31 @@ def run(size: images.Size, work: Path) -> dict[str, Any]:
         "refused": {k: v for one in found for k, v in one["refused"].items()},
         "rows": table(found),
     }
+
+
+def joined(stored: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored result with the rows of the methods that were asked later.
+
+    Raises:
+        ValueError: the controls of both runs are not alike.
+    """
+    old, new = ({row["name"]: row for row in part["rows"]} for part in (stored, added))
+    for name in CONTROLS:
+        if _but_time(old[name]) != _but_time(new[name]):
+            raise ValueError(f"{name} is {new[name]}, and stored is {old[name]}: run all methods.")
+    later = [name for name in new if name not in CONTROLS]
+    order = [*CONTROLS, *editing("classes")]
+    rows = old | {name: new[name] for name in later}
+    return {
+        **stored,
+        "added": {**stored.get("added", {}), **dict.fromkeys(later, added["system"])},
+        "refused": {**stored["refused"], **added["refused"]},
+        "rows": [rows[name] for name in order if name in rows],
+    }
+
+
+def _but_time(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "cpu_seconds"}
 
 
 def laid_out(found: Mapping[str, Any]) -> str:
@@ -228,9 +260,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--size", choices=images.SIZES, default="full")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "seeding")
+    parser.add_argument("--add", nargs="+", default=(), metavar="METHOD")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    result = run(images.SIZES[chosen.size], chosen.work)
+    result = run(images.SIZES[chosen.size], chosen.work, chosen.add)
+    if chosen.add:
+        result = joined(json.loads(RESULT.read_text()), result)
     if chosen.size == "full":
         RESULT.write_text(laid_out(result))
         draw(result, RESULT.with_suffix(".png"))
