@@ -40,15 +40,16 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
     """A benchmark as a module: they are no package, and one may import another."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield importlib.import_module
-    for name in ("seeding", "seeding_methods", "seeding_targets", "margin_difference"):
+    for name in (
+        "seeding", "seeding_methods", "seeding_targets", "margin_difference", "margin_null",
+    ):  # fmt: skip
         sys.modules.pop(name, None)
 
 
 def test_no_approximate_method_removes_the_codes_and_the_page_says_so() -> None:
     found = stored("seeding_methods")
     rows = {row["name"]: row for row in found["rows"]}
-    asked = {*editing("classes")} - {"zk_apex"}  # younger than the run; the page says so
-    assert set(rows) == {*asked, *CONTROLS} and found["refused"] == {}
+    assert set(rows) == {*editing("classes"), *CONTROLS} and found["refused"] == {}
     gone = rows.pop("retrained without the records")
     assert gone["outcomes"] == {"no_evidence_of_codes": 5}
     assert abs(gone["bits"]["mean"] - 0.5) < 0.02 and abs(gone["kernel_z"]["mean"]) < 1
@@ -60,6 +61,18 @@ def test_no_approximate_method_removes_the_codes_and_the_page_says_so() -> None:
         told = name if name in CONTROLS else f"[{name}](../methods/{name}.md)"
         bits = f"{row['bits']['mean']:.3f}".lstrip("0")
         assert f"| {told} | {bits} | {row['kernel_z']['mean']:.1f} | held 5 |" in text
+
+
+def test_a_method_is_added_only_to_the_models_that_are_stored(script: Script) -> None:
+    methods, found = script("seeding_methods"), stored("seeding_methods")
+    later = [row for row in found["rows"] if row["name"] in {*CONTROLS, "zk_apex"}]
+    older = {**found, "rows": [row for row in found["rows"] if row["name"] != "zk_apex"]}
+    added = {"rows": later, "refused": {}, "system": found["added"]["zk_apex"]}
+    again = methods.joined(older, added)
+    assert {row["name"]: row for row in again["rows"]} == {r["name"]: r for r in found["rows"]}
+    other = [row | {"bits": {"mean": 0.9, "interval": None}} for row in later]
+    with pytest.raises(ValueError, match="run all methods"):
+        methods.joined(older, added | {"rows": other})
 
 
 def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
