@@ -6,9 +6,9 @@ import pytest
 import torch
 from margin_worlds import normal, world
 
-from rescind.audits import strata as module
 from rescind.audits.margin_difference import scores
 from rescind.audits.strata import Strata, p_high, standardised, stratified
+from rescind.audits.subsets import distinct
 from rescind.core.errors import BadParameter, InsufficientEvidence
 
 
@@ -57,7 +57,7 @@ def test_all_requests_with_the_same_numbers_are_counted() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
 def test_drawn_requests_are_all_alike(count: int) -> None:
-    found = module._distinct(10, count, 20_000, torch.Generator().manual_seed(count))
+    found = distinct(10, count, 20_000, torch.Generator().manual_seed(count))
     assert all(len({*row}) == count for row in found[:500].tolist())
     shares = torch.bincount(found.flatten(), minlength=10) / len(found)
     assert shares.tolist() == pytest.approx([count / 10] * 10, abs=0.02)

@@ -7,6 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from rescind.audits.rows import checked_kinds
+from rescind.audits.subsets import distinct
 from rescind.core.errors import BadData
 from rescind.metrics.loss import checked_values
 
@@ -79,10 +80,7 @@ def holdout_gap(
 
 def _sums(pool: Tensor, n: int, generator: Generator) -> Tensor:
     """Sums (draws,) of n values of the pool, drawn without replacement."""
-    import torch
-
-    drawn = torch.rand(PRESENCE_DRAWS, len(pool), generator=generator)
-    found: Tensor = pool[drawn.topk(n, dim=1).indices].sum(1)
+    found: Tensor = pool[distinct(len(pool), n, PRESENCE_DRAWS, generator)].sum(1)
     return found
 
 

@@ -16,6 +16,7 @@ from itertools import combinations, product
 from math import comb, log
 from typing import TYPE_CHECKING
 
+from rescind.audits.subsets import distinct
 from rescind.core.errors import BadParameter, InsufficientEvidence
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 # of 32, 48 and 64 that with which most was seen in the models that chose it
 SIZE = 48
-FEW = 6  # drawn one after another; more are sorted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,23 +134,8 @@ def _drawn(x: Tensor, strata: Strata, draws: int, generator: Generator) -> Tenso
     """Sums (kinds, draws) over drawn requests with as many of each stratum."""
     total = x.new_zeros(len(x), draws)
     for part, count in zip(strata.parts(x), strata.counts, strict=True):
-        total += part[:, _distinct(part.shape[1], count, draws, generator)].sum(2)
+        total += part[:, distinct(part.shape[1], count, draws, generator)].sum(2)
     return total
-
-
-def _distinct(w: int, k: int, draws: int, generator: Generator) -> Tensor:
-    """(draws, k) distinct numbers below w, each set as likely as any other."""
-    import torch
-
-    if k > FEW:
-        return torch.rand(draws, w, generator=generator).topk(k, dim=1).indices
-    found = torch.empty(draws, 0, dtype=torch.long)
-    for taken in range(k):
-        new = torch.randint(w - taken, (draws,), generator=generator)
-        for before in found.sort(dim=1).values.T:  # the new one counts those that are left
-            new += new >= before
-        found = torch.cat([found, new[:, None]], 1)
-    return found
 
 
 def refuse_powerless(strata: Strata, many: float, draws: int, level: float) -> None:
