@@ -116,44 +116,50 @@ def test_weights_come_back_from_the_package_as_they_went_in(script: Script) -> N
 def test_margins_meet_and_miss_what_their_page_says() -> None:
     found, text = stored("margin_difference"), page("margins")
     for row in found["rows"]:
-        rejected = row["rejected"]
-        hits, models = rejected["hits"], rejected["models"]
-        assert rejected["share"] == pytest.approx(hits / models, abs=1e-4)
-        assert rejected["interval"] == pytest.approx(clopper_pearson(hits, models), abs=1e-4)
-        upper = clopper_pearson(hits, models, 0.9)[1]
-        assert rejected["upper_95"] == pytest.approx(upper, abs=1e-4)
+        told = ("rejected", "rejected_by_the_mean", "rejected_with_a_hard_record")
+        for share in (row[name] for name in told if row.get(name)):
+            _check(share)
     at = {(r["audit"], r["models_are"], r["n"]): r for r in found["rows"]}
-    assert at["margins", "kept", 20]["rejected"]["models"] == 200
     for target in found["targets"]:
-        share = at[target["audit"], target["models_are"], target["n"]]["rejected"]
-        met = (
-            share["share"] >= target["power_wanted"]
-            if "power_wanted" in target
-            else share["upper_95"] <= target["false_positives_at_most"]
-        )
-        assert met == target["met"]
+        if "power_wanted" in target:
+            row = at[target["audit"], target["models_are"], target["n"]]
+            assert target["power"] == row["rejected"]["share"]
+            assert target["met"] == (target["power"] >= target["power_wanted"])
+        else:
+            own = [at["margins", kind, target["n"]]["rejected"] for kind in target["models_are"]]
+            hits, models = (sum(o[part] for o in own) for part in ("hits", "models"))
+            assert (hits, models) == (target["hits"], target["models"])
+            upper = clopper_pearson(hits, models, 0.9)[1]
+            assert target["upper_95"] == pytest.approx(upper, abs=1e-4)
+            assert target["met"] == (upper <= target["false_positives_at_most"])
     for (audit, kind, n), row in at.items():
-        if (told := f"| {audit} | {kind} | {n} |") in text:
-            share, (low, high) = row["rejected"]["share"], row["rejected"]["interval"]
-            assert f"{told} {share:.2f} ({low:.2f} to {high:.2f}) |" in text
-    assert text.count("\n| margins |") == 30 and text.count("\n| 8 shadows |") == 8
-    missed = [(t["models_are"], t["n"]) for t in found["targets"] if not t["met"]]
-    assert missed == [("same_batches", 5), ("kept", 5), ("kept", 20)]
-    fell = {key: row["rejected"] for key, row in at.items()}
-    assert round(fell["margins", "other_seed", 20]["share"], 2) == 0.73
-    assert round(fell["margins", "same_batches", 5]["share"], 2) == 0.54
-    assert round(fell["margins", "same_batches", 20]["share"], 2) == 0.92
-    assert round(fell["margins", "same_seed", 20]["share"], 2) == 0.85
-    assert round(fell["margins", "same_seed", 5]["share"], 2) == 0.46
-    bounds = {n: fell["margins", "kept", n]["upper_95"] for n in (1, 5, 20, 50, 100)}
-    assert [n for n, bound in bounds.items() if bound > 0.10] == [5, 20]
-    assert max(bounds[n] for n in (1, 50, 100)) < 0.085
-    cut = [row["extent_mean"] for row in found["rows"] if row["models_are"] == "cut"]
-    assert all(extent < 0.35 for extent in cut)
+        share, (low, high) = row["rejected"]["share"], row["rejected"]["interval"]
+        assert f"| {audit} | {kind} | {n} | {share:.2f} ({low:.2f} to {high:.2f}) |" in text
     price = stored("backdoor")["price"]["ratios"]
     assert all(price[name]["met"] for name in price if price[name]["goal"])
     for name in ("retraining / margins", "backdoors with training / margins"):
         assert f"{price[name]['seen']:.1f} times" in text
+
+
+def test_small_models_that_kept_all_are_accused_at_the_level() -> None:
+    found, text = stored("margin_null"), page("margins")
+    for row in found["rows"]:
+        for name in ("accused", "said_to_have_risen", "accused_by_the_mean"):
+            _check(row[name])
+            assert row[name]["models"] == 400
+        if row["level"] == 0.05:
+            assert row["accused"]["upper_95"] <= 0.10
+            shown = [row[name] for name in ("accused", "accused_by_the_mean")]
+            cells = " | ".join(f"{s['share']:.3f} ({s['upper_95']:.3f})" for s in shown)
+            assert f"| {row['n']} | {cells} |" in text
+    assert found["met"] is True
+
+
+def _check(share: dict[str, Any]) -> None:
+    hits, models = share["hits"], share["models"]
+    assert share["share"] == pytest.approx(hits / models, abs=1e-4)
+    assert share["interval"] == pytest.approx(clopper_pearson(hits, models), abs=1e-4)
+    assert share["upper_95"] == pytest.approx(clopper_pearson(hits, models, 0.9)[1], abs=1e-4)
 
 
 def test_alignment_comes_back_with_the_initialisation_alone() -> None:
@@ -178,18 +184,22 @@ def test_the_benchmark_of_margins_runs_at_a_tiny_size(
     monkeypatch.setattr(margins, "POOL", 200)
     monkeypatch.setattr(margins, "REQUESTS", (5, 20))
     monkeypatch.setattr(margins, "TARGETS", {("8 shadows", "other_seed", 20): 0.85})
-    sizes = margins.Sizes(700, 300, 2, 1, 2, 2, 2)
+    sizes = margins.Sizes(700, 300, 2, 1, 2, 2, 1, 2)
     cells = margins.Cells(tmp_path, sizes)
     found = margins.result(cells, "here")
     kinds = {(row["audit"], row["models_are"]) for row in found["rows"]}
     assert kinds == {
         *(("margins", k) for k in ("kept", "other_seed", "same_seed", "same_batches", "cut")),
-        ("margins", "cut, records kept"),
+        ("margins", "these_alone"),
+        *(("margins", f"{k}, records kept") for k in ("other_seed", "these_alone", "cut")),
         *((f"{n} shadows", kind) for n in (4, 8) for kind in ("kept", "other_seed")),
     }
     removed = next(m for m in margins.models(sizes) if m.kind == "other_seed")
     asked = set(margins.asked(sizes, removed, 20))
     assert len(asked) == 20 and asked <= set(removed.gone) and max(removed.gone) < 200
+    assert not set(margins.asked(sizes, removed, 20, removed=False)) & set(removed.gone)
+    few = next(m for m in margins.models(sizes) if m.kind == "these_alone")
+    assert set(margins.asked(sizes, few, 5)) == set(few.gone)
     cut = next(m for m in margins.models(sizes) if m.kind == "cut")
     assert set(margins.asked(sizes, cut, 20)) <= set(cut.gone)
     assert not set(margins.asked(sizes, cut, 20, removed=False)) & set(cut.gone)

@@ -2,8 +2,9 @@
 
 ``margin_difference`` with its extent, for a plan. Its power is simulated: retained records, as many
 as are requested, have their scores in the model after lowered by what retraining is expected to
-take (the holdout gap), and the test is put to them. Real retraining changes records unequally, so
-that the true power is lower where the expected change is small beside that of chance.
+take (the holdout gap), and the test is put to them. Real retraining takes most from hard records,
+which the test weighs: on the models that it was chosen on, more was found than was simulated, with
+5 records and with 20.
 """
 
 from __future__ import annotations
