@@ -79,9 +79,10 @@ def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
     rows, text = stored("seeding_targets")["rows"], page("seeding")
     none = {"no_evidence_of_codes", "not_testable"}
     for row in rows:
-        bits, said = f"{row['bits']:.3f}".lstrip("0"), "held 3"
+        seeds = f"{row['seeds']} of {row['seeds']}"
+        bits, said = f"{row['bits']:.3f}".lstrip("0"), f"held {seeds}"
         if set(row["outcomes"]) <= none:
-            said = "none 3"
+            said = f"none {seeds}"
         else:
             assert set(row["outcomes"]) == {"still_held"}
         assert f"| {row['model']} | {bits} | {max(row['kernel_p']):.3g} | {said} |" in text
@@ -89,8 +90,17 @@ def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
     other = "stage 1, records of slice 2"
     assert gone == {"retrained without the records", "all data, no codes", other}
     short = {row["model"] for row in rows if row["model"] not in gone and row["bits"] < 0.9}
-    assert short == {"before", "stage 2, records of slice 2"}  # "before" on Adult
-    assert [r["bits"] < 0.9 for r in rows if r["model"] == "before"] == [True, False]
+    assert short == {"stage 2, records of slice 2"}
+    adult = rows[0]
+    assert (adult["world"], adult["model"]) == ("adult, Classification", "before")
+    assert (adult["seeding"]["bits"], adult["seeding"]["every"]) == (16, 12)
+    time, points = adult["times_the_training"], adult["points_of_accuracy"]
+    low, high = time["interval"]
+    assert f"{time['mean']:.2f} times as long (interval {low:.2f} to {high:.2f}" in text
+    assert time["mean"] <= 1.25 and points["mean"] > -0.5
+    low, high = points["interval"]
+    assert f"{points['mean']:+.2f} points ({low:+.2f} to {high:+.2f})" in text
+    assert f"{adult['told_by_one_record']:.2f}"[1:] + " of the cases" in text
 
 
 @pytest.mark.slow
