@@ -119,8 +119,8 @@ DEFAULTS = {
     "holdout": 2_000,
     "epochs": 20,
     "originals": 4,
-    "kept": 48,
-    "removed": 48,
+    "kept": 16,
+    "removed": 40,
     "alike": 0,
     "staged": 0,
 }
