@@ -217,3 +217,14 @@ def test_the_benchmark_of_margins_runs_at_a_tiny_size(
     times = [path.stat().st_mtime_ns for path in files]
     assert margins.result(margins.Cells(tmp_path, sizes), "here") == found
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())] == times
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_null_asks_each_model_once_of_each_size(script: Script) -> None:
+    null = script("margin_null")
+    size = null.Size(images=600, first=0, originals=1, others=2, epochs=1)
+    data = null.cell_data(null.trained_model(null.RECIPE), null.load("train", size.images))
+    found = null.one_original(data, size, 0)
+    assert [p["n"] for p in found] == [*null.REQUESTS] * 2
+    assert all(0 < p[name] <= 1 for p in found for name in ("p", "p_rose", "p_mean"))
+    assert {row["accused"]["models"] for row in null.rows(found)} == {2}
