@@ -43,7 +43,7 @@ KINDS = {
     "same initialisation, records kept": (False, True),
 }
 WAYS = ("all weights", "by layer", "logit space")
-SIZES = world.Sizes(5_000, 2_000, 20, 1, 0, 0, 0)
+SIZES = world.Sizes(5_000, 2_000, 20, 1, 0, 0, 0, 0)
 Batch = Mapping[str, Tensor]
 
 

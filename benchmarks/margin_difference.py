@@ -463,7 +463,8 @@ def rows(cells: Cells) -> Iterator[dict[str, Any]]:
 def targets(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """What was asked for, and whether it is there."""
     at = {(r["audit"], r["models_are"], r["n"]): r["rejected"] for r in found}
-    sets = {(r["audit"], r["models_are"], r["n"]): r.get("sets_rejected") for r in found}
+    asked = [r for r in found if "sets_rejected" in r]
+    sets = {(r["audit"], r["models_are"], r["n"]): r["sets_rejected"] for r in asked}
     told: list[dict[str, Any]] = [
         {
             "audit": audit,
