@@ -22,7 +22,7 @@ from torch import Tensor
 
 import zk_apex as scenario
 from rescind.core.mask_terms import TensorTerms
-from rescind.methods.zk_apex.fisher import matrices, sketches
+from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
 from rescind.methods.zk_apex.learned import UNITS, Learning, learned_pull
 from rescind.methods.zk_apex.simulated import SimulatedClient
 from rescind.training.low_rank import low_rank
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 FIRST = 5_000  # of the seeds of simulated clients: none that a real one has
 EPOCHS = 10  # of personalisation
 SHOWN = 600  # images of the class that a simulated client has, in each of its domains
-LEARNED_AT = 0.012
-LEARNING = Learning(steps=200, rate=0.05, keep=0.03)
+LEARNED_AT = 0.008
+LEARNING = Learning(steps=200, rate=0.05, keep=0.1)
 DOMAINS = (*("rotated", "inverted") * 4, "down", "dim", "blurred", "down", *("upright",) * 4)
 KINDS = ("learned", "learned, other shifts", "learned, upright")
 
@@ -76,8 +76,8 @@ def personalised(bench: Bench, seed: int, domain: str, draw: int) -> WholeModel:
     return model
 
 
-def simulated(bench: Bench, seed: int, number: int, name: str) -> SimulatedClient:
-    """One of the provider's, who is to forget a class."""
+def simulated(bench: Bench, seed: int, number: int, name: str, gone: Batch) -> SimulatedClient:
+    """One of the provider's, who is to forget upright images of a class."""
     draw, domain = FIRST + 100 * seed + number, DOMAINS[number]
     model, class_ = personalised(bench, seed, domain, draw), scenario.NAMES[name]
     batch = own_images(bench, seed, domain, draw)
@@ -85,7 +85,6 @@ def simulated(bench: Bench, seed: int, number: int, name: str) -> SimulatedClien
     named = matrices(model, scenario.MLP)
     samples = min(480, len(retain["labels"]) // 32 * 32)
     seen = sketches(model, retain, list(named.values()), samples=samples, seed=draw)
-    gone = rows(bench.provider(seed), bench.provider(seed)["labels"] == class_)
     order = torch.randperm(len(gone["labels"]), generator=torch.Generator().manual_seed(draw))
     gone = rows(gone, order[:SHOWN])
     return SimulatedClient(
@@ -122,8 +121,21 @@ def learned(
     path = bench.work / f"pull-{seed}-{name}-{mask}-{kind}.safetensors"
     if path.is_file():
         return load_file(path)
-    clients = [simulated(bench, seed, n, name) for n in guessed(kind, domain)]
+    own = bench.provider(seed)
+    gone = rows(own, own["labels"] == scenario.NAMES[name])
+    clients = [simulated(bench, seed, n, name, gone) for n in guessed(kind, domain)]
     terms = at(pub.terms[32], LEARNED_AT)
     found = learned_pull(clients, pub.masks[mask], pub.pulls["provider"], terms, LEARNING)
     save_file(found, path)
     return found
+
+
+def learned_of(
+    bench: Bench, pub: Published, gone: Batch, seed: int, domain: str, name: str
+) -> dict[str, Tensor]:
+    """As ``learned``, of some records only: the start and all that is forgotten are of them."""
+    base, masks = bench.base(seed), pub.masks["fisher"]
+    named = matrices(base, scenario.MLP)
+    start = dict(zip(named, mean_gradient(base, gone, list(named.values())), strict=True))
+    clients = [simulated(bench, seed, n, name, gone) for n in guessed("learned", domain)]
+    return learned_pull(clients, masks, start, at(pub.terms[32], LEARNED_AT), LEARNING)

@@ -75,7 +75,7 @@ SHARE, BLOCK, DAMPING = 0.04, 64, 0.1
 ALPHAS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016)
 NAMES = {name: i for i, name in enumerate(CLASSES)}
 SIMULATED = [(10, "trouser"), (11, "dress"), (12, "boot"), (10, "dress")]
-LEARNED_ALPHAS = (0.002, 0.004, 0.008, 0.012, 0.016)
+LEARNED_ALPHAS = (0.004, 0.006, 0.008, 0.012, 0.016)
 LEARNED = (
     ("learned", "fisher"),
     ("learned, other shifts", "fisher"),
