@@ -17,7 +17,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,7 @@ CELLS = tuple((s, n) for s in range(3) for n in ("bag", "pullover"))
 COUNTS, OTHERS, STEPS = (500, 0), 500, 250
 
 
-def where_learned(rows_: Rows, where: Tensor) -> Rows:
-    """Rows at the places that are published only."""
-    values = rows_.values * where
-    return replace(rows_, values=values, gram=values @ values.T)
-
-
-def tested(
-    at: Setting, seen: Rows, goal: Sequence[Tensor], pool: Tensor, n: int
-) -> dict[str, float]:
+def tested(seen: Rows, goal: Sequence[Tensor], pool: Tensor, n: int) -> dict[str, float]:
     """AUC of each membership test, and of the tenth with the longest gradients."""
     lengths, found = seen.gram.diagonal()[pool], {}
     loud = lengths >= lengths.quantile(0.9)
@@ -60,37 +52,54 @@ def tested(
     return {k: round(v, 4) for k, v in found.items()}
 
 
-def one(bench: scenario.Bench, seed: int, name: str, count: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Attacked:
+    """What an attacker computes once of a cell: rows at all places, and where g is learned."""
+
+    at: Setting
+    public: scenario.Published
+    seen: Rows
+    there: Rows
+    where: Tensor
+
+
+def attacked(bench: scenario.Bench, seed: int, name: str) -> Attacked:
+    """Of one cell."""
+    at = setting(bench, seed, name)
+    public = scenario.published(bench, seed, name, (32,))
+    held = rows(at.others, torch.arange(min(2 * OTHERS, len(at.others["labels"]) // 2)))
+    batch = scenario.joined(at.records, held, at.own)
+    known = len(at.records["labels"]) + len(held["labels"])
+    seen = rows_of(at.model, batch, known, at.weights)
+    masks = public.masks["fisher"]
+    where = torch.cat([movable(masks[k], scenario.BLOCK).flatten() for k in masks])
+    values = seen.values * where
+    return Attacked(at, public, seen, replace(seen, values=values, gram=values @ values.T), where)
+
+
+def one(bench: scenario.Bench, of: Attacked, seed: int, name: str, count: int) -> dict[str, Any]:
     """All attacks on the direction of so many records; 0 stands for all."""
-    at, domain = setting(bench, seed, name), scenario.domain_of(seed, name)
+    at, domain = of.at, scenario.domain_of(seed, name)
     whole = len(at.records["labels"])
     order = torch.randperm(whole, generator=torch.Generator().manual_seed(seed))
     members = order[: count or whole]
     n, records = len(members), rows(at.records, members)
-    public = scenario.published(bench, seed, name, (32,))
-    masks = public.masks["fisher"]
-    pull = learned_pulls.learned_of(bench, public, records, seed, domain, name)
+    if count:
+        pull = learned_pulls.learned_of(bench, of.public, records, seed, domain, name)
+    else:
+        pull = learned_pulls.learned(bench, of.public, seed, domain, name, "learned")
     goal = [pull[k].round().clamp(-LIMIT, LIMIT) for k in matrices(at.model, scenario.MLP)]
-    held = rows(at.others, torch.arange(min(2 * OTHERS, len(at.others["labels"]) // 2)))
-    seen = rows_of(
-        at.model,
-        scenario.joined(at.records, held, at.own),
-        whole + len(held["labels"]),
-        at.weights,
-    )
-    outside = order[n : n + OTHERS] if count else torch.arange(whole, seen.auxiliary)
-    pool = torch.cat([members, outside])
-    where = torch.cat([movable(masks[k], scenario.BLOCK).flatten() for k in masks])
-    there, gradient = where_learned(seen, where), at.gradient(records)
-    cut = torch.split(where, [g.numel() for g in gradient])
+    outside = order[n : n + OTHERS] if count else torch.arange(whole, of.seen.auxiliary)
+    pool, gradient = torch.cat([members, outside]), at.gradient(records)
+    cut = torch.split(of.where, [g.numel() for g in gradient])
     part = [g * w.view(g.shape) for g, w in zip(gradient, cut, strict=True)]
     images = min(MADE, n)
     made = {"nearest": nearest(at, goal, images), "prior": by_prior(at, goal, images, STEPS)}
     made["class mean"] = at.own["array"].mean(0, keepdim=True)
     return {
-        "learned": tested(at, there, goal, pool, n),
-        "gradient": tested(at, seen, gradient, pool, n),
-        "gradient, where learned": tested(at, there, part, pool, n),
+        "learned": tested(of.there, goal, pool, n),
+        "gradient": tested(of.seen, gradient, pool, n),
+        "gradient, where learned": tested(of.there, part, pool, n),
         "images": {k: gain(v, records["array"], at.others["array"], seed) for k, v in made.items()},
         "records": n,
     }
@@ -98,7 +107,8 @@ def one(bench: scenario.Bench, seed: int, name: str, count: int) -> dict[str, An
 
 def cell(bench: scenario.Bench, seed: int, name: str) -> dict[str, Any]:
     """Both numbers of records."""
-    told = {str(count or "all"): one(bench, seed, name, count) for count in COUNTS}
+    of = attacked(bench, seed, name)
+    told = {str(count or "all"): one(bench, of, seed, name, count) for count in COUNTS}
     return {"seed": seed, "class": name, "by count": told}
 
 
