@@ -9,10 +9,10 @@ model and data; the client compensates in whole numbers (``methods.zk_apex.quant
 of its own retained images, taken before the mask is known.
 
 Beside each edit stand the original, a random and a magnitude mask, a quadratic guard, a masked
-fine-tune, the client's training on a base that never had the class, and pulls that were learned on
-simulated clients (learned_pulls.py). Alpha is chosen in the provider's simulation, on other
-classes, clients and seeds than those that are reported. It writes benchmarks/results/zk_apex.json
-and .png; cells that are in the work folder are not made again. One torch thread.
+fine-tune, and the client's training on a base that never had the class. Alpha is chosen in the
+provider's simulation, on other classes, clients and seeds than those that are reported. It writes
+benchmarks/results/zk_apex.json and .png; cells that are in the work folder are not made again. One
+torch thread.
 """
 
 from __future__ import annotations
@@ -75,13 +75,6 @@ SHARE, BLOCK, DAMPING = 0.04, 64, 0.1
 ALPHAS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016)
 NAMES = {name: i for i, name in enumerate(CLASSES)}
 SIMULATED = [(10, "trouser"), (11, "dress"), (12, "boot"), (10, "dress")]
-LEARNED_ALPHAS = (0.004, 0.006, 0.008, 0.012, 0.016)
-LEARNED = (
-    ("learned", "fisher"),
-    ("learned, other shifts", "fisher"),
-    ("learned, upright", "fisher"),
-    ("learned", "random"),
-)
 MOST_LOST = 0.005  # of personal accuracy, in the provider's choice of alpha
 
 
@@ -462,26 +455,6 @@ def client_of(bench: Bench, seed: int, name: str, counts: Sequence[int]) -> Clie
     return Client(model, seen)
 
 
-def learned_edits(
-    bench: Bench, seed: int, name: str, kind: str, which: str, simulation: bool
-) -> dict[str, Any]:
-    """Edits with a pull that was learned with a mask, and what comes back of the class."""
-    import learned_pulls  # which takes clients, training and terms from here
-
-    domain, found = domain_of(seed, name), dict[str, Any]()
-    pub, tests = published(bench, seed, name, (32,)), bench.tests(seed, domain, name)
-    client = client_of(bench, seed, name, (32,))
-    pull = learned_pulls.learned(bench, pub, seed, domain, name, kind, which)
-    label = kind if which == "fisher" else f"{which} mask, {kind}"
-    for alpha in LEARNED_ALPHAS:
-        edit, told = whole_edit(client, pub, pub.masks[which], 32, pull, alpha)
-        found[f"{label} {alpha}"] = look(edit, tests) | told
-        if label == "learned" and alpha == learned_pulls.LEARNED_AT and not simulation:
-            back = relearned(edit, bench.personal(seed, domain), tests["forget"], seed)
-            found[f"relearning, {label} {alpha}"] = back
-    return found
-
-
 def cell(bench: Bench, seed: int, name: str, simulation: bool) -> dict[str, Any]:
     """All edits of one client and class."""
     domain = domain_of(seed, name)
@@ -594,7 +567,7 @@ def over(cells: Sequence[Mapping[str, Any]], edit: str) -> dict[str, Any]:
 def chosen_alpha(simulated: Sequence[Mapping[str, Any]], which: str) -> float:
     """The largest that costs no more than ``MOST_LOST`` of personal accuracy, in the mean."""
     fine = [
-        a for a in (LEARNED_ALPHAS if which == "learned" else ALPHAS)
+        a for a in ALPHAS
         if over(simulated, f"{which} {a}")["personal - original"] >= -MOST_LOST
     ]  # fmt: skip
     return max(fine, default=ALPHAS[0])
@@ -607,9 +580,7 @@ def summary(
     names = [n for n in cells[0]["edits"] if not n.startswith("relearning")]
     relearning = [n for n in cells[0]["edits"] if n.startswith("relearning")]
     return {
-        "alpha": {
-            which: chosen_alpha(simulated, which) for which in ("provider", "margin", "learned")
-        },
+        "alpha": {which: chosen_alpha(simulated, which) for which in ("provider", "margin")},
         "edits": {name: over(cells, name) for name in names},
         "recovered": {
             f"{mask} {how}": pooled(cells, f"{mask} {how}", f"{mask} mask")
@@ -639,12 +610,8 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         ("provider", "tab:blue"),
         ("margin", "tab:green"),
         ("client", "tab:orange"),
-        ("learned", "tab:red"),
-        ("learned, other shifts", "tab:purple"),
-        ("learned, upright", "tab:brown"),
     ):
-        alphas = sorted({0.0, *ALPHAS, *LEARNED_ALPHAS})
-        names = [f"{which} {a}" for a in alphas if f"{which} {a}" in edits]
+        names = [f"{which} {a}" for a in (0.0, *ALPHAS) if f"{which} {a}" in edits]
         points = [(edits[n]["personal"][0], edits[n]["forget"][0]) for n in names]
         axes.plot(
             *zip(*points, strict=True), "o-", color=colour, label=f"directed, gradient: {which}"
@@ -667,18 +634,6 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=90)
 
 
-def whole_cell(bench: Bench, seed: int, name: str, simulation: bool) -> dict[str, Any]:
-    """One with all edits; those with learned pulls are kept in files of their own."""
-    end = f"{simulation}-{seed}-{name}.json"
-    found: dict[str, Any] = kept(
-        bench.work / f"cell-{end}", partial(cell, bench, seed, name, simulation)
-    )
-    for kind, which in LEARNED[:1] if simulation else LEARNED:
-        made = partial(learned_edits, bench, seed, name, kind, which, simulation)
-        found["edits"] |= kept(bench.work / f"{kind}-{which}-{end}", made)
-    return found
-
-
 def main() -> None:
     """Run, store, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -691,7 +646,13 @@ def main() -> None:
     bench = Bench(sizes, images(), work)
     made: dict[bool, list[dict[str, Any]]] = {}
     for simulation, wanted in ((True, sizes.simulated), (False, sizes.cells)):
-        made[simulation] = [whole_cell(bench, seed, name, simulation) for seed, name in wanted]
+        made[simulation] = [
+            kept(
+                work / f"cell-{simulation}-{seed}-{name}.json",
+                partial(cell, bench, seed, name, simulation),
+            )
+            for seed, name in wanted
+        ]
     found = {
         "what": "Mask, Group-OBS and the directed step on personalised ViTs, Fashion-MNIST.",
         "command": command("zk_apex.py", chosen.quick),
