@@ -4,10 +4,10 @@
 
 The nine clients of benchmarks/zk_apex.py, none of which the provider sees, with directions that it
 learned on clients of its own making (learned_pulls.py): of the kinds of shift that clients have, of
-others only, or of none. Beside them stand the original, the provider's forget gradient, a random
-mask, and the client's training on a base that never had the class; and what comes back of the class
-in 10 and 50 steps on the client's images with it. What learning takes was chosen on the two clients
-of seed 10 that are told apart. It writes benchmarks/results/zk_apex_learned.json and .png; pieces
+others only, or of none. Beside them stand the original, the provider's forget gradient, and the
+client's training on a base that never had the class; and what comes back of the class in 10 and 50
+steps on the client's images with it. What learning takes was chosen on the two clients of seed 10
+that are told apart, with a random mask too. It writes benchmarks/results/zk_apex_learned.json and .png; pieces
 that are in the work folder are not made again. One torch thread.
 """
 
@@ -37,7 +37,8 @@ AT = learned_pulls.LEARNED_AT
 ALPHAS = {"learned": (0.004, 0.006, AT, 0.012, 0.016)}
 FEW = (0.006, AT, 0.012)  # of the other kinds
 PROVIDER = (0.0, 0.004, AT, 0.012, 0.016)
-KINDS = (*((kind, "fisher") for kind in learned_pulls.KINDS), ("learned", "random"))
+KINDS = tuple((kind, "fisher") for kind in learned_pulls.KINDS)
+CHOICES = (("learned", "fisher"), ("learned", "random"))  # that were compared before
 Edits = dict[str, Any]
 
 
@@ -83,9 +84,9 @@ def retrained(bench: scenario.Bench, seed: int, name: str) -> Edits:
 
 
 def parts(chosen: bool) -> list[tuple[str, Callable[[scenario.Bench, int, str], Edits]]]:
-    """Pieces of a cell by the names of their files; fewer of those that choices were made on."""
+    """Pieces of a cell by the names of their files; others of those that choices were made on."""
     found: list[tuple[str, Callable[[scenario.Bench, int, str], Edits]]] = [("beside", beside)]
-    for kind, which in KINDS[:1] if chosen else KINDS:
+    for kind, which in CHOICES if chosen else KINDS:
         found.append((f"{kind}-{which}", partial(learned, kind=kind, which=which)))
     return found if chosen else [*found, ("retrained", retrained)]
 
