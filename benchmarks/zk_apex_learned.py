@@ -7,8 +7,8 @@ learned on clients of its own making (learned_pulls.py): of the kinds of shift t
 others only, or of none. Beside them stand the original, the provider's forget gradient, and the
 client's training on a base that never had the class; and what comes back of the class in 10 and 50
 steps on the client's images with it. What learning takes was chosen on the two clients of seed 10
-that are told apart, with a random mask too. It writes benchmarks/results/zk_apex_learned.json and .png; pieces
-that are in the work folder are not made again. One torch thread.
+that are told apart, with a random mask too. It writes benchmarks/results/zk_apex_learned.json and
+.png; pieces that are in the work folder are not made again. One torch thread.
 """
 
 from __future__ import annotations
