@@ -2,8 +2,9 @@
 
     python benchmarks/masked_clients.py [--work FOLDER]
 
-For each of its nine cells the provider seals an order from its own model and images, the client
-commits, compensates and proves, and both verifiers check. Told are what the proof bounds: the share
+For each of its nine cells the provider seals an order from its own model and images, along the
+gradient of the margin and along a learned pull; the client commits, compensates and proves, and
+both verifiers check. Told are what the proof bounds: the share
 of the pull that a residual may be, blocks that were masked only, rows whose pull is not told from
 none, how far the compensation that is accepted may be from the exact one, and what the client
 reached of the provider's own change along the gradient; and the cost. It writes
@@ -17,14 +18,16 @@ import json
 import platform
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+import learned_pulls
 import zk_apex as scenario
-from kept_cells import folder
+from kept_cells import command, folder, kept
 from rescind.methods.zk_apex.fisher import matrices, sketches
 from rescind.training.determinism import settle
 from rescind.workspace import new_workspace
@@ -36,7 +39,8 @@ from rescind.zk.tensors import Tensors, whole
 
 RESULT = Path(__file__).parent / "results" / "masked_clients.json"
 REACHED = 0.05  # of the provider's own change along the gradient
-ALPHA = {"provider": 0.012, "margin": 0.008}  # chosen in the provider's simulation
+# chosen in the provider's simulation, or what the pull was learned at
+ALPHA = {"margin": 0.008, "learned": learned_pulls.LEARNED_AT}
 
 
 def arrays(tensors: dict[str, Tensor]) -> Tensors:
@@ -44,8 +48,8 @@ def arrays(tensors: dict[str, Tensor]) -> Tensors:
     return {name: t.detach().numpy() for name, t in tensors.items()}
 
 
-def sealed(bench: scenario.Bench, seed: int, name: str) -> Any:
-    """The provider's order for a class, along the margin's gradient."""
+def sealed(bench: scenario.Bench, seed: int, name: str, which: str) -> Any:
+    """The provider's order for a class, along one of the directions."""
     published = scenario.published(bench, seed, name, (32,))
     base, batch = bench.base(seed), bench.provider(seed)
     gone = batch["labels"] == scenario.NAMES[name]
@@ -54,24 +58,24 @@ def sealed(bench: scenario.Bench, seed: int, name: str) -> Any:
     seen = sketches(base, retain, list(named.values()), count=32, seed=1)
     mask = {k: m.numpy().astype(np.uint8) for k, m in published.masks["fisher"].items()}
     gradients = arrays(dict(zip(named, seen, strict=True)))
-    pull = arrays(published.pulls["margin"])
-    wish = Wish(goal="class", records=int(gone.sum()), alpha=ALPHA["margin"], reached=REACHED)
-    return make(arrays(dict(named)), gradients, mask, pull, wish)
+    if which == "learned":
+        domain = scenario.domain_of(seed, name)
+        pull = learned_pulls.learned(bench, published, seed, domain, name, which)
+    else:
+        pull = published.pulls[which]
+    wish = Wish(goal="class", records=int(gone.sum()), alpha=ALPHA[which], reached=REACHED)
+    return make(arrays(dict(named)), gradients, mask, arrays(pull), wish)
 
 
 def client_of(bench: scenario.Bench, seed: int, name: str) -> tuple[Tensors, Tensors]:
     """Weights and sketches of a personalised model."""
-    domain = "rotated" if (seed + scenario.NAMES[name]) % 2 else "inverted"
-    model, batch = bench.client(seed, domain), bench.personal(seed, domain)
-    retain = scenario.rows(batch, batch["labels"] != scenario.NAMES[name])
-    named = matrices(model, scenario.MLP)
-    seen = sketches(model, retain, list(named.values()), count=32, seed=2)
-    return arrays(dict(named)), arrays(dict(zip(named, seen, strict=True)))
+    client = scenario.client_of(bench, seed, name, (32,))
+    return arrays(dict(matrices(client.model, scenario.MLP))), arrays(client.seen[32])
 
 
-def cell(bench: scenario.Bench, seed: int, name: str) -> dict[str, Any]:
+def cell(bench: scenario.Bench, seed: int, name: str, which: str) -> dict[str, Any]:
     """One order, from the seal to the check."""
-    made = sealed(bench, seed, name)
+    made = sealed(bench, seed, name, which)
     weights, gradients = client_of(bench, seed, name)
     committed, opening = commit(made.epoch, weights, gradients)
     new, done = compensate(made.epoch, made.order, made.public, weights, gradients)
@@ -101,6 +105,7 @@ def cell(bench: scenario.Bench, seed: int, name: str) -> dict[str, Any]:
     return {
         "seed": seed,
         "class": name,
+        "pull": which,
         "soundness_bits": verdict.bits,
         "residual_of_pull": verdict.share,
         "masked_only": verdict.exceptions,
@@ -126,15 +131,19 @@ def main() -> None:
     chosen = parser.parse_args()
     settle(1)
     bench = scenario.Bench(scenario.Sizes(), scenario.images(), folder(chosen.work, quick=False))
-    cells = []
-    for seed, name in bench.sizes.cells:
-        cells.append(cell(bench, seed, name))
-        print(cells[-1], flush=True)
+    cells = [
+        kept(
+            bench.work / f"proved-{which}-{seed}-{name}.json",
+            partial(cell, bench, seed, name, which),
+        )
+        for which in ALPHA
+        for seed, name in bench.sizes.cells
+    ]
     found = {
         "what": "Sealed orders carried out and proved by personalised ViTs, Fashion-MNIST.",
-        "command": "python benchmarks/masked_clients.py",
+        "command": command("masked_clients.py", quick=False),
         "system": f"{platform.system()} {platform.machine()}, 1 thread, beside other work",
-        "alpha": ALPHA["margin"],
+        "alpha": ALPHA,
         "cells": cells,
     }
     chosen.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -431,24 +431,37 @@ def masked(client: Client, mask: Mapping[str, Tensor]) -> WholeModel:
     return model
 
 
+def domain_of(seed: int, name: str) -> str:
+    """To which the client's images are shifted."""
+    return "rotated" if (seed + NAMES[name]) % 2 else "inverted"
+
+
+def client_of(bench: Bench, seed: int, name: str, counts: Sequence[int]) -> Client:
+    """With sketches of its images without the class, so many or as many as they allow."""
+    domain, seen = domain_of(seed, name), {}
+    model, batch = bench.client(seed, domain), bench.personal(seed, domain)
+    retained = rows(batch, batch["labels"] != NAMES[name])
+    named, samples = matrices(model, MLP), min(480, len(retained["labels"]))
+    for count in counts:
+        found = sketches(
+            model,
+            retained,
+            list(named.values()),
+            count=min(count, samples),
+            samples=samples,
+            seed=2,
+        )
+        seen[count] = dict(zip(named, found, strict=True))
+    return Client(model, seen)
+
+
 def cell(bench: Bench, seed: int, name: str, simulation: bool) -> dict[str, Any]:
     """All edits of one client and class."""
-    domain = "rotated" if (seed + NAMES[name]) % 2 else "inverted"
+    domain = domain_of(seed, name)
     counts = (32,) if simulation else (32, 64)
-    pub = published(bench, seed, name, counts)
-    model, tests = bench.client(seed, domain), bench.tests(seed, domain, name)
-    batch = bench.personal(seed, domain)
-    retained = rows(batch, batch["labels"] != NAMES[name])
-    weights = list(matrices(model, MLP).values())
-    seen = {}
-    for count in counts if simulation else (*counts, 480):
-        samples = min(480, len(retained["labels"]))
-        found = sketches(
-            model, retained, weights, count=min(count, samples), samples=samples, seed=2
-        )
-        seen[count] = dict(zip(matrices(model, MLP), found, strict=True))
-    client, found_ = Client(model, seen), {"original": look(model, tests)}
-    fisher = pub.masks["fisher"]
+    pub, tests = published(bench, seed, name, counts), bench.tests(seed, domain, name)
+    client = client_of(bench, seed, name, counts if simulation else (*counts, 480))
+    found_, fisher = {"original": look(client.model, tests)}, pub.masks["fisher"]
     for alpha in (0.0, *ALPHAS):
         for which in ("provider", "margin"):
             edit, told = whole_edit(client, pub, fisher, 32, pub.pulls[which], alpha)

@@ -54,9 +54,30 @@ def test_the_goals_are_met_and_missed_as_the_page_says() -> None:
     assert back["relearning, original"] == pytest.approx(0.79, abs=0.005)
 
 
+def test_the_table_of_learned_pulls_is_that_of_the_benchmark() -> None:
+    whole = stored("zk_apex_learned")
+    text = (ROOT / "docs/methods/zk_apex.md").read_text()
+    rows = [line for line in text.splitlines() if line.count("±") == 4]
+    assert len(rows) == 12 and whole["cells_reported"] == 9
+    for line in rows:
+        name, *cells = (part.strip() for part in line.strip("|").split("|"))
+        edit = whole["summary"]["edits"][name]
+        keys = ("forget", "forget shifted", "personal")
+        told = ["{:.3f} ± {:.3f}".format(*edit[key]) for key in keys]
+        assert cells == [*told, "{:+.3f} ± {:.3f}".format(*edit["lost"])], name
+
+
+def test_learned_pulls_were_chosen_on_others() -> None:
+    whole = stored("zk_apex_learned")
+    chosen = {(c["seed"], c["class"]) for c in whole["chosen on"]}
+    told = {(c["seed"], c["class"]) for c in whole["cells"]}
+    assert not {s for s, _ in chosen} & {s for s, _ in told}
+    assert not {n for _, n in chosen} & {n for _, n in told}
+
+
 def test_residuals_are_a_small_share_of_the_pull() -> None:
     """From alpha .002 on, in every cell; a client's limit is up to eight times the provider's."""
-    for cell in stored("zk_apex")["cells"]:
+    for cell in stored("zk_apex")["cells"] + stored("zk_apex_learned")["cells"]:
         for name, edit in cell["edits"].items():
             alpha = name.split()[-1]
             if "residual / pull" in edit and float(alpha) >= 0.002:

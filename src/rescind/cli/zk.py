@@ -64,7 +64,7 @@ def mask(
         ),
     ],
     sign_with: Private,
-    records: Annotated[int, typer.Option(help="How many records the gradient is the mean of.")],
+    records: Annotated[int, typer.Option(help="How many records the direction is made of.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A new folder.")],
     goal: Annotated[
         str, typer.Option(metavar="class|concept", help="What is forgotten.")

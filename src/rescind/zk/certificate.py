@@ -234,7 +234,10 @@ def _spot(said: Carried, brought: Brought) -> str | None:
 def _attested(said: Carried) -> Iterator[str]:
     order, receipt = said.order, said.receipt
     yield CLAIM
-    yield f"Order: to forget a {order.goal}, with the mean gradient of {order.records} records."
+    yield (
+        f"Order: to forget a {order.goal}, along a direction that its provider says it made of"
+        f" {order.records} records."
+    )
     yield readable(
         f"Commitment: entered in the provider's ledger as entry {receipt.seq} at {receipt.at},"
         f" before the order was published."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log2
 
@@ -81,7 +82,8 @@ def make(
         weights: of the provider's model.
         gradients: (n, *shape) sketches of its own retained data (``zk_apex.fisher.sketches``).
         mask: not 0 where a weight is masked, by tensor.
-        direction: the gradient of the forget set's mean loss.
+        direction: the gradient of the forget set's mean loss, or what was learned from it
+            (``zk_apex.learned``).
         wish: the choices.
 
     Raises:
@@ -134,11 +136,7 @@ def _draft(
         records=wish.records,
         mask=mask,
         direction=direction,
-        # c = alpha mean(N F) 2^bits / rms(g), of the provider's numbers
-        pulls=tuple(
-            round(wish.alpha * t.damping / wish.damping * 2**t.weight_bits / DIRECTION)
-            for t in terms
-        ),
+        pulls=tuple(_pull(t, wish) for t in terms),
         floors=(0,) * len(terms),
         exceptions=0,
         salt=secrets.token_hex(32),
@@ -175,6 +173,25 @@ def _refuse(wish: Wish) -> None:
             "alpha is above 0, damping at least .01, reached from 0 to 1, bits from 40 to 127, rows"
             f" of {SMALLEST} to {LARGEST:,} numbers.",
         )
+
+
+def pulled_terms(
+    weights: Tensors, gradients: Tensors, names: Sequence[str], wish: Wish
+) -> dict[str, TensorTerms]:
+    """The terms that ``make`` gives tensors of these names, with the pulls of its order: what a
+    direction is learned for, before there is an order.
+
+    Raises:
+        BadParameter, InsufficientEvidence: as ``make``.
+    """
+    _refuse(wish)
+    bare = {name: _terms(name, weights, gradients, wish) for name in names}
+    return {name: replace(t, pull=_pull(t, wish)) for name, t in bare.items()}
+
+
+def _pull(terms: TensorTerms, wish: Wish) -> int:
+    """C = alpha mean(N F) 2^bits / rms(g), of the provider's numbers."""
+    return round(wish.alpha * terms.damping / wish.damping * (1 << terms.weight_bits) / DIRECTION)
 
 
 def _terms(name: str, weights: Tensors, gradients: Tensors, wish: Wish) -> TensorTerms:

@@ -1,0 +1,141 @@
+"""The learned pull of benchmarks/zk_apex.py: clients that the provider simulates, and their g.
+
+A simulated client is made of the provider's own images alone, half of them upright and half of them
+shifted by a guess, with a class mix and seeds of its own; it personalises the provider's model for
+fewer epochs than a real one. ``KINDS`` are what a provider may guess of its clients: that they turn
+or invert their images, as they do; those shifts and others, but not the one of the client that is
+looked at; or nothing, so that all simulated images are upright.
+
+Rate, steps, ``keep``, the pull and the number of clients were chosen on trousers and dresses of
+seed 10, of which nothing is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import zk_apex as scenario
+from rescind.core.mask_terms import TensorTerms
+from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
+from rescind.methods.zk_apex.learned import UNITS, Learning, learned_pull
+from rescind.methods.zk_apex.simulated import SimulatedClient
+from rescind.training.low_rank import low_rank
+from rescind.training.whole import WholeModel
+from zk_apex import Batch, joined, rows
+
+if TYPE_CHECKING:
+    from zk_apex import Bench, Published
+
+FIRST = 5_000  # of the seeds of simulated clients: none that a real one has
+EPOCHS = 10  # of personalisation
+SHOWN = 600  # images of the class that a simulated client has, in each of its domains
+LEARNED_AT = 0.008
+LEARNING = Learning(steps=200, rate=0.05, keep=0.1)
+DOMAINS = (*("rotated", "inverted") * 4, "down", "dim", "blurred", "down", *("upright",) * 4)
+KINDS = ("learned", "learned, other shifts", "learned, upright")
+
+
+def shift(batch: Batch, domain: str) -> Batch:
+    """As a client's, or one that no client has."""
+    x = batch["array"]
+    if domain in ("rotated", "inverted"):
+        return scenario.shifted(batch, domain)
+    moved = {
+        "upright": x,
+        "down": x.flip(2),
+        "dim": 0.4 * x,
+        "blurred": torch.nn.functional.avg_pool2d(x, 3, 1, 1),
+    }
+    return {**batch, "array": moved[domain]}
+
+
+def own_images(bench: Bench, seed: int, domain: str, draw: int) -> Batch:
+    """What a simulated client personalises with."""
+    own, count = bench.provider(seed), bench.sizes.client
+    generator = torch.Generator().manual_seed(draw)
+    found = rows(own, torch.multinomial(bench.mix(draw)[own["labels"]], count, generator=generator))
+    first, last = rows(found, torch.arange(count // 2)), torch.arange(count // 2, count)
+    return joined(first, shift(rows(found, last), domain))
+
+
+def personalised(bench: Bench, seed: int, domain: str, draw: int) -> WholeModel:
+    """The provider's model as this client has it; from the cache where it is there."""
+    path = bench.work / f"simulated-{seed}-{draw}-{domain}.safetensors"
+    if path.is_file():
+        return scenario.new_model(seed, load_file(path))
+    model, epochs = bench.base(seed), min(EPOCHS, bench.sizes.client_epochs)
+    with low_rank(model.module, 8, draw):
+        scenario.train(model, own_images(bench, seed, domain, draw), epochs, 3e-3, draw)
+    save_file(model.module.state_dict(), path)
+    return model
+
+
+def simulated(bench: Bench, seed: int, number: int, name: str, gone: Batch) -> SimulatedClient:
+    """One of the provider's, who is to forget upright images of a class."""
+    draw, domain = FIRST + 100 * seed + number, DOMAINS[number]
+    model, class_ = personalised(bench, seed, domain, draw), scenario.NAMES[name]
+    batch = own_images(bench, seed, domain, draw)
+    retain = rows(batch, batch["labels"] != class_)
+    named = matrices(model, scenario.MLP)
+    samples = min(480, len(retain["labels"]) // 32 * 32)
+    seen = sketches(model, retain, list(named.values()), samples=samples, seed=draw)
+    order = torch.randperm(len(gone["labels"]), generator=torch.Generator().manual_seed(draw))
+    gone = rows(gone, order[:SHOWN])
+    return SimulatedClient(
+        model=model,
+        sketches=dict(zip(named, seen, strict=True)),
+        forget=joined(gone, shift(gone, domain)),
+        retain=retain,
+    )
+
+
+def guessed(kind: str, domain: str) -> list[int]:
+    """The simulated clients of a kind, for a client of this domain, by their places in DOMAINS."""
+    real = ("rotated", "inverted")
+    wanted = {
+        "learned": real,
+        "learned, other shifts": {*DOMAINS} - {"upright", domain},
+        "learned, upright": ("upright",),
+    }
+    return [i for i, d in enumerate(DOMAINS) if d in wanted[kind]]
+
+
+def at(terms: Mapping[str, TensorTerms], alpha: float) -> dict[str, TensorTerms]:
+    """With the pulls c of that alpha: alpha mean(N F) 2^bits over the root mean square of g."""
+    scale = alpha / scenario.DAMPING / UNITS
+    return {
+        n: replace(t, pull=round(scale * t.damping * 2**t.weight_bits)) for n, t in terms.items()
+    }
+
+
+def learned(
+    bench: Bench, pub: Published, seed: int, domain: str, name: str, kind: str, mask: str = "fisher"
+) -> dict[str, Tensor]:
+    """The direction that the provider publishes, from its forget gradient on; it is kept."""
+    path = bench.work / f"pull-{seed}-{name}-{mask}-{kind}.safetensors"
+    if path.is_file():
+        return load_file(path)
+    own = bench.provider(seed)
+    gone = rows(own, own["labels"] == scenario.NAMES[name])
+    clients = [simulated(bench, seed, n, name, gone) for n in guessed(kind, domain)]
+    terms = at(pub.terms[32], LEARNED_AT)
+    found = learned_pull(clients, pub.masks[mask], pub.pulls["provider"], terms, LEARNING)
+    save_file(found, path)
+    return found
+
+
+def learned_of(
+    bench: Bench, pub: Published, gone: Batch, seed: int, domain: str, name: str
+) -> dict[str, Tensor]:
+    """As ``learned``, of some records only: the start and all that is forgotten are of them."""
+    base, masks = bench.base(seed), pub.masks["fisher"]
+    named = matrices(base, scenario.MLP)
+    start = dict(zip(named, mean_gradient(base, gone, list(named.values())), strict=True))
+    clients = [simulated(bench, seed, n, name, gone) for n in guessed("learned", domain)]
+    return learned_pull(clients, masks, start, at(pub.terms[32], LEARNED_AT), LEARNING)
