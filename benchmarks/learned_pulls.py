@@ -120,7 +120,8 @@ def learned(
     """The direction that the provider publishes, from its forget gradient on; it is kept."""
     path = bench.work / f"pull-{seed}-{name}-{mask}-{kind}.safetensors"
     if path.is_file():
-        return load_file(path)
+        kept: dict[str, Tensor] = load_file(path)
+        return kept
     own = bench.provider(seed)
     gone = rows(own, own["labels"] == scenario.NAMES[name])
     clients = [simulated(bench, seed, n, name, gone) for n in guessed(kind, domain)]

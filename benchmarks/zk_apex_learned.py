@@ -179,7 +179,7 @@ def main() -> None:
     bench = scenario.Bench(sizes, scenario.images(), work)
     made = cells(bench, sizes.cells, chosen=False)
     before = cells(bench, CHOSEN_ON[:1] if chosen.quick else CHOSEN_ON, chosen=True)
-    found = {
+    found: dict[str, Any] = {
         "what": "Learned pulls on personalised ViTs, Fashion-MNIST.",
         "command": command("zk_apex_learned.py", chosen.quick),
         "system": f"{platform.system()} {platform.machine()}, 1 thread, torch {torch.__version__}",
