@@ -4,11 +4,12 @@
 
 For each of its nine cells the provider seals an order from its own model and images, along the
 gradient of the margin and along a learned pull; the client commits, compensates and proves, and
-both verifiers check. Told are what the proof bounds: the share
-of the pull that a residual may be, blocks that were masked only, rows whose pull is not told from
-none, how far the compensation that is accepted may be from the exact one, and what the client
-reached of the provider's own change along the gradient; and the cost. It writes
-benchmarks/results/masked_clients.json. One torch thread.
+both verifiers check. Told are what the proof bounds: the share of the pull that a residual may be,
+blocks that were masked only, rows whose pull is not told from none, how far the compensation that
+is accepted may be from the exact one, and what the client reached of the provider's own change
+along the direction; and the cost. A client with more blocks that cannot be met than the order has
+room for is refused, and told as such. It writes benchmarks/results/masked_clients.json. One torch
+thread.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from torch import Tensor
 import learned_pulls
 import zk_apex as scenario
 from kept_cells import command, folder, kept
+from rescind.core.errors import Refused
 from rescind.methods.zk_apex.fisher import matrices, sketches
 from rescind.training.determinism import settle
 from rescind.workspace import new_workspace
@@ -78,7 +80,11 @@ def cell(bench: scenario.Bench, seed: int, name: str, which: str) -> dict[str, A
     made = sealed(bench, seed, name, which)
     weights, gradients = client_of(bench, seed, name)
     committed, opening = commit(made.epoch, weights, gradients)
-    new, done = compensate(made.epoch, made.order, made.public, weights, gradients)
+    head = {"seed": seed, "class": name, "pull": which}
+    try:
+        new, done = compensate(made.epoch, made.order, made.public, weights, gradients)
+    except Refused as error:
+        return {**head, "refused": str(error)}
     started = time.process_time()
     statement, proof, _ = prove_once(
         made.epoch, made.order, made.public, weights, gradients, opening, lambda *told: None
@@ -103,9 +109,7 @@ def cell(bench: scenario.Bench, seed: int, name: str, which: str) -> dict[str, A
     changes = [room.of_change for room in rooms if room.of_change is not None]
     moved = np.sqrt(((done.weights - before).astype(float) ** 2).sum(1)) / 2.0**23
     return {
-        "seed": seed,
-        "class": name,
-        "pull": which,
+        **head,
         "soundness_bits": verdict.bits,
         "residual_of_pull": verdict.share,
         "masked_only": verdict.exceptions,

@@ -32,7 +32,7 @@ from rescind.zk.terms import MOST, Epoch, MaskOrder, Roots, slack
 CLIPPED = 0.999  # of the provider's gradients lie below half of what a byte holds
 ROOM = 4.0  # a client's weights, and a change, may be so many times the provider's largest weight
 SPARE = 1 / 128  # of the touched blocks, and twice the provider's own, need not be repaired
-MORE = 4.0  # a client's residual may be so many times the provider's
+MORE = 8.0  # a client's residual may be so many times the provider's: at 4 one of nine had too many
 MOST_BITS = 127.0  # digests alone can fail with 2^-128
 MOST_BITS_OF_TWO = 108.0  # above, challenges are of the extension of degree 3
 MORE_COLUMNS = 8  # than the fewest: if these do not make up for the rest of the error, none do
