@@ -41,6 +41,11 @@ DOMAINS = (*("rotated", "inverted") * 4, "down", "dim", "blurred", "down", *("up
 KINDS = ("learned", "learned, other shifts", "learned, upright")
 
 
+def learning(bench: Bench) -> Learning:
+    """As it was chosen; hardly any in a quick run."""
+    return LEARNING if bench.sizes.client_epochs >= EPOCHS else replace(LEARNING, steps=8)
+
+
 def shift(batch: Batch, domain: str) -> Batch:
     """As a client's, or one that no client has."""
     x = batch["array"]
@@ -126,7 +131,7 @@ def learned(
     gone = rows(own, own["labels"] == scenario.NAMES[name])
     clients = [simulated(bench, seed, n, name, gone) for n in guessed(kind, domain)]
     terms = at(pub.terms[32], LEARNED_AT)
-    found = learned_pull(clients, pub.masks[mask], pub.pulls["provider"], terms, LEARNING)
+    found = learned_pull(clients, pub.masks[mask], pub.pulls["provider"], terms, learning(bench))
     save_file(found, path)
     return found
 
@@ -139,4 +144,4 @@ def learned_of(
     named = matrices(base, scenario.MLP)
     start = dict(zip(named, mean_gradient(base, gone, list(named.values())), strict=True))
     clients = [simulated(bench, seed, n, name, gone) for n in guessed("learned", domain)]
-    return learned_pull(clients, masks, start, at(pub.terms[32], LEARNED_AT), LEARNING)
+    return learned_pull(clients, masks, start, at(pub.terms[32], LEARNED_AT), learning(bench))
