@@ -41,9 +41,14 @@ DOMAINS = (*("rotated", "inverted") * 4, "down", "dim", "blurred", "down", *("up
 KINDS = ("learned", "learned, other shifts", "learned, upright")
 
 
+def quick(bench: Bench) -> bool:
+    """Two simulated clients of a kind, and hardly any steps."""
+    return bench.sizes.client_epochs < EPOCHS
+
+
 def learning(bench: Bench) -> Learning:
-    """As it was chosen; hardly any in a quick run."""
-    return LEARNING if bench.sizes.client_epochs >= EPOCHS else replace(LEARNING, steps=8)
+    """As it was chosen."""
+    return replace(LEARNING, steps=8) if quick(bench) else LEARNING
 
 
 def shift(batch: Batch, domain: str) -> Batch:
@@ -111,6 +116,14 @@ def guessed(kind: str, domain: str) -> list[int]:
     return [i for i, d in enumerate(DOMAINS) if d in wanted[kind]]
 
 
+def all_of(
+    bench: Bench, seed: int, kind: str, domain: str, name: str, gone: Batch
+) -> list[SimulatedClient]:
+    """The simulated clients of a kind."""
+    numbers = guessed(kind, domain)[: 2 if quick(bench) else None]
+    return [simulated(bench, seed, n, name, gone) for n in numbers]
+
+
 def at(terms: Mapping[str, TensorTerms], alpha: float) -> dict[str, TensorTerms]:
     """With the pulls c of that alpha: alpha mean(N F) 2^bits over the root mean square of g."""
     scale = alpha / scenario.DAMPING / UNITS
@@ -129,7 +142,7 @@ def learned(
         return kept
     own = bench.provider(seed)
     gone = rows(own, own["labels"] == scenario.NAMES[name])
-    clients = [simulated(bench, seed, n, name, gone) for n in guessed(kind, domain)]
+    clients = all_of(bench, seed, kind, domain, name, gone)
     terms = at(pub.terms[32], LEARNED_AT)
     found = learned_pull(clients, pub.masks[mask], pub.pulls["provider"], terms, learning(bench))
     save_file(found, path)
@@ -143,5 +156,5 @@ def learned_of(
     base, masks = bench.base(seed), pub.masks["fisher"]
     named = matrices(base, scenario.MLP)
     start = dict(zip(named, mean_gradient(base, gone, list(named.values())), strict=True))
-    clients = [simulated(bench, seed, n, name, gone) for n in guessed("learned", domain)]
+    clients = all_of(bench, seed, "learned", domain, name, gone)
     return learned_pull(clients, masks, start, at(pub.terms[32], LEARNED_AT), learning(bench))

@@ -178,7 +178,7 @@ def main() -> None:
     work = folder(chosen.work, chosen.quick)
     bench = scenario.Bench(sizes, scenario.images(), work)
     made = cells(bench, sizes.cells, chosen=False)
-    before = cells(bench, CHOSEN_ON[:1] if chosen.quick else CHOSEN_ON, chosen=True)
+    before = [] if chosen.quick else cells(bench, CHOSEN_ON, chosen=True)
     found: dict[str, Any] = {
         "what": "Learned pulls on personalised ViTs, Fashion-MNIST.",
         "command": command("zk_apex_learned.py", chosen.quick),
