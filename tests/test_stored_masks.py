@@ -79,6 +79,18 @@ def test_learned_pulls_meet_the_goals_and_hide_the_class() -> None:
         assert steps == pytest.approx(few_and_many, abs=0.005), name
 
 
+def test_what_a_learned_pull_shows_is_what_the_page_says() -> None:
+    found = stored("published_pull")["summary"]
+    text = (ROOT / "docs/methods/zk_apex.md").read_text()
+    tests = ("product", "span", "reference", "pool", "reference, loud", "pool, loud")
+    for count, kinds in found.items():
+        for kind in ("learned", "gradient", "gradient, where learned"):
+            cells = ["{:.2f} ({:.2f} to {:.2f})".format(*kinds[kind][test]) for test in tests]
+            assert f"| {count}: {kind} | {' | '.join(cells)} |" in text, (count, kind)
+        assert kinds["learned"]["pool"][2] < kinds["gradient"]["pool"][1]
+    assert found["500"]["learned"]["reference, loud"][1] > 0.5
+
+
 def test_learned_pulls_were_chosen_on_others() -> None:
     whole = stored("zk_apex_learned")
     chosen = {(c["seed"], c["class"]) for c in whole["chosen on"]}
