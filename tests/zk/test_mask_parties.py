@@ -134,12 +134,15 @@ def test_blocks_that_cannot_be_met_are_masked_only_and_declared() -> None:
 
 
 def test_a_gradient_along_the_direction_does_not_reach_the_floor() -> None:
-    """A client that commits to it in time cancels its pull, and cannot prove the order."""
+    """A client that commits to it in time cancels its pull, and cannot prove the order.
+
+    Its size leaves one block that cannot be met, as many as the order says, so that none is drawn.
+    """
     epoch, own = made(), client()
     _, direction = forgetting()
     fake = {n: g.copy() for n, g in own.gradients.items()}
     for t in epoch.epoch.tensors:
-        scale = 60 * t.gradient_step / np.abs(direction[t.name]).max()
+        scale = 120 * t.gradient_step / np.abs(direction[t.name]).max()
         fake[t.name][:] = direction[t.name] * scale
     committed, opening = commit(epoch.epoch, own.weights, fake)
     assert committed.roots.gradients
