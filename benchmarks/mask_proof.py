@@ -3,10 +3,11 @@
     python benchmarks/mask_proof.py [--cases 131072:3072 5701632:49152]
 
 Weights, gradients and the mask are drawn, 4 % masked, blocks of 64, 32 gradients; compensations are
-solved and true. A case is a number of weights and a row size. Each runs in a process of its own,
-whose peak memory is told; the first proof of a small statement compiles the loops and is not
-counted. Right before and after each case a small one is proved, always the same: processor seconds
-of a busy machine are longer, and their ratio is not. Cases that are not run again are kept from
+solved and true, and weights and gradients are mapped as a client's are. A case is a number of
+weights and a row size. Each runs in a process of its own, whose peak memory is told; the first
+proof of a small statement compiles the loops and is not counted. Right before and after each case a
+small one is proved, always the same: processor seconds of a busy machine are longer, and their
+ratio is not. Cases that are not run again are kept from
 benchmarks/results/mask_proof.json, which it writes. One thread.
 """
 
@@ -33,6 +34,7 @@ import numpy as np
 from rescind.core.mask_terms import TensorTerms
 from rescind.proofs.mask_proof import soundness
 from rescind.proofs.mask_proof.columns import Committed
+from rescind.proofs.mask_proof.mapped import let_go, mapped
 from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
 from rescind.proofs.mask_proof.statement import ROOTS, VERSION, Public, Statement
@@ -56,14 +58,19 @@ T = TypeVar("T")
 def drawn(weights: int, opened: int, size: int) -> tuple[Statement, Public, Secret]:
     """A true statement without roots."""
     draw, blocks = np.random.default_rng(0), weights // BLOCK
-    w = draw.integers(-(10**6), 10**6, (blocks, BLOCK))
-    g = draw.integers(-20, 21, (blocks, SKETCHES, BLOCK), dtype=np.int8)
-    mask = draw.random((blocks, BLOCK)) < SHARE
+    w, post = (mapped((blocks, BLOCK), np.int64) for _ in range(2))
+    g = mapped((blocks, SKETCHES, BLOCK), np.int8)
+    mask, damping, pull = np.empty((blocks, BLOCK), dtype=np.bool_), 500, 3_000
     direction = draw.integers(-100, 101, (blocks, BLOCK), dtype=np.int8)
-    damping, pull, post = 500, 3_000, w.copy()
     for start in range(0, blocks, AT_ONCE):
         part = slice(start, start + AT_ONCE)
+        w[part] = draw.integers(-(10**6), 10**6, w[part].shape)
+        g[part] = draw.integers(-20, 21, g[part].shape, dtype=np.int8)
+        mask[part] = draw.random(mask[part].shape) < SHARE
+        post[part] = w[part]
         post[part] += solved(w[part], g[part], mask[part], direction[part], damping, pull)
+        for values in (w, g, post):
+            let_go(values)
     public = Public(mask, direction)
     digests = public.digests()
     terms = TensorTerms(

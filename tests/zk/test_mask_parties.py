@@ -133,6 +133,16 @@ def test_blocks_that_cannot_be_met_are_masked_only_and_declared() -> None:
         stack_witness(replace(said, exceptions=()), epoch.public, secret, spare, 0)
 
 
+def test_other_numbers_of_gradients_than_the_epochs_are_refused() -> None:
+    found, own = made(), client()
+    fewer = {name: g[:-1] for name, g in own.gradients.items()}
+    with pytest.raises(BadData, match="the epoch asks for"):
+        commit(found.epoch, own.weights, fewer)
+    name = found.epoch.tensors[-1].name
+    with pytest.raises(BadData, match="Take as many of each tensor"):
+        commit(found.epoch, own.weights, {**own.gradients, name: own.gradients[name][:-1]})
+
+
 def test_a_gradient_along_the_direction_does_not_reach_the_floor() -> None:
     """A client that commits to it in time cancels its pull, and cannot prove the order.
 

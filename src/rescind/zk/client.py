@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rescind.core.canonical import digest, plain
-from rescind.core.errors import BadParameter, Refused, VerificationFailed
+from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
+from rescind.core.mask_terms import TensorTerms
 from rescind.core.protocols import Progress
 from rescind.proofs.mask_proof.layout import layout_of
+from rescind.proofs.mask_proof.mapped import copied, let_go
 from rescind.proofs.mask_proof.proof_file import written
 from rescind.proofs.mask_proof.prover import Seeds, commit_values, prove
 from rescind.proofs.mask_proof.statement import Public, Statement
 from rescind.proofs.mask_proof.truth import Secret
 from rescind.zk.exceptions import Carried, declared
-from rescind.zk.tensors import Tensors, Whole, floats, whole, whole_gradients
+from rescind.zk.tensors import Tensors, Whole, floats, parts_of, whole, whole_gradients
 from rescind.zk.terms import Commitment, Epoch, MaskOrder, Roots
+
+AT_ONCE = 1024  # blocks that are solved together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,30 +161,44 @@ def carried_out(
 
     from rescind.methods.zk_apex.quantise import compensated, residuals
 
-    after, exceptions, largest, start = weights.copy(), list[int](), 0, 0
+    after, exceptions, largest = copied(weights), list[int](), 0
     limit, most = 2 ** (statement.residual_bits - 1), layout_of(statement).offset
-    for t in statement.tensors:
-        end = start + t.blocks(statement.block)
-        parts = (weights[start:end], public.mask[start:end], gradients[start:end].astype(np.int64))
+    for t, here in _pieces(statement):
+        parts = (weights[here], public.mask[here], gradients[here].astype(np.int64))
         w, m, g = (torch.from_numpy(np.ascontiguousarray(p)) for p in parts)
-        d = torch.from_numpy(public.direction[start:end].astype(np.int64))
+        d = torch.from_numpy(public.direction[here].astype(np.int64))
         change = compensated(w, m, g, t, d)
         left = residuals(w, change, m, g, t, d).abs().amax(1)
         far = (left >= limit) | (change.abs().amax(1) >= most)
         change[far] = (-w * m)[far]
         largest = max(largest, int(left[~far].max()) if bool((~far).any()) else 0)
-        exceptions += (far.nonzero().flatten() + start).tolist()
-        after[start:end] += change.numpy()
-        start = end
+        exceptions += (far.nonzero().flatten() + here.start).tolist()
+        after[here] += change.numpy()
+        for values in (weights, gradients, after):
+            let_go(values)
     return Carried(after, tuple(exceptions), largest)
+
+
+def _pieces(statement: Statement) -> Iterator[tuple[TensorTerms, slice]]:
+    """Blocks of each tensor, not too many at a time: gradients are wide while they are solved."""
+    for t, here in parts_of(statement.tensors, statement.block):
+        for start in range(here.start, here.stop, AT_ONCE):
+            yield t, slice(start, min(start + AT_ONCE, here.stop))
 
 
 def _whole(epoch: Epoch, weights: Tensors, gradients: Tensors) -> tuple[Whole, NDArray[np.int8]]:
     w = whole(weights, epoch.tensors, epoch.block)
-    if int(np.abs(w).max()) >= layout_of(epoch.sized).offset:
+    if max(int(w.max()), -int(w.min())) >= layout_of(epoch.sized).offset:
         raise BadParameter(
             "A weight is too large for the epoch's scales.",
             "They have room for four times the provider's largest weight.",
             "Ask the provider for an epoch with more room.",
         )
-    return w, whole_gradients(gradients, epoch.tensors, epoch.block)
+    g = whole_gradients(gradients, epoch.tensors, epoch.block)
+    if g.shape[1] != epoch.sketches:
+        raise BadData(
+            f"There are {g.shape[1]} gradients of each tensor, and the epoch asks for"
+            f" {epoch.sketches}.",
+            do="Take as many as the epoch says.",
+        )
+    return w, g

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rescind.core.errors import Refused
+from rescind.proofs.mask_proof.mapped import copied
 from rescind.proofs.mask_proof.statement import Public
 from rescind.zk.tensors import Whole
 from rescind.zk.terms import MaskOrder
@@ -39,8 +40,10 @@ def declared(done: Carried, before: Whole, public: Public, order: MaskOrder) -> 
             "Blocks that are masked only are not pulled, and their number would show the client.",
             "Ask the provider for an epoch with more room.",
         )
-    seed = hashlib.sha256(b"exceptions\n" + order.seal.encode() + before.tobytes()).digest()
+    drawn = hashlib.sha256(b"exceptions\n" + order.seal.encode())
+    drawn.update(np.ascontiguousarray(before).data)
+    seed = drawn.digest()
     free.sort(key=lambda b: hashlib.sha256(seed + b.to_bytes(8, "big")).digest())
-    more, after = free[:missing], done.weights.copy()
+    more, after = free[:missing], copied(done.weights)
     after[more] = before[more] * ~public.mask[more]
     return replace(done, weights=after, exceptions=tuple(sorted(real | set(more))))

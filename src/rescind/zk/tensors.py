@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rescind.core.errors import BadData, BadParameter, MissingExtra
 from rescind.core.mask_terms import TensorTerms
+from rescind.proofs.mask_proof.mapped import let_go, mapped
 from rescind.proofs.mask_proof.statement import Public
 from rescind.zk.lazy import LazyTensors
 
@@ -62,26 +63,49 @@ def blocks_of(tensor: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 def whole(tensors: Tensors, terms: Sequence[TensorTerms], size: int) -> Whole:
-    """All weights in units, (blocks, size).
+    """All weights in units, (blocks, size), mapped.
 
     Raises:
         BadData: a tensor is missing, of another shape, or holds what is no finite number.
+        StorageFailed: there is no room for them in the folder for temporary files.
     """
-    found = [blocks_of(_units(tensors, t, 2.0**t.weight_bits), size) for t in terms]
-    return np.concatenate(found)
+    found = mapped((sum(t.blocks(size) for t in terms), size), np.int64)
+    for t, here in parts_of(terms, size):
+        found[here] = blocks_of(_units(_checked(tensors, t, 0), 2.0**t.weight_bits), size)
+    let_go(found)
+    return found
 
 
 def whole_gradients(tensors: Tensors, terms: Sequence[TensorTerms], size: int) -> NDArray[np.int8]:
-    """All gradients in units, (blocks, n, size), cut off at 127.
+    """All gradients in units, (blocks, n, size), cut off at 127, mapped; n is that of the first.
 
     Raises:
-        BadData: as ``whole``; a gradient has one dimension more than its weight, the first.
+        BadData, StorageFailed: as ``whole``; a gradient has one dimension more than its weight, the
+            first.
     """
-    found = []
+    found = np.empty((0, 0, size), dtype=np.int8)
+    for t, here in parts_of(terms, size):
+        seen = _checked(tensors, t, 1)
+        if not here.start:
+            found = mapped((sum(t.blocks(size) for t in terms), len(seen), size), np.int8)
+        if len(seen) != found.shape[1]:
+            raise BadData(
+                f"{t.name} has {len(seen)} gradients, and {terms[0].name} {found.shape[1]}.",
+                do="Take as many of each tensor.",
+            )
+        for k, one in enumerate(seen):  # one by one: in units they are eight times as large
+            units = np.clip(_units(one, 1 / t.gradient_step), -127, 127).astype(np.int8)
+            found[here, k] = blocks_of(units, size)
+        let_go(found)
+    return found
+
+
+def parts_of(terms: Sequence[TensorTerms], size: int) -> Iterator[tuple[TensorTerms, slice]]:
+    """Each tensor with the places of its blocks."""
+    start = 0
     for t in terms:
-        units = np.clip(_units(tensors, t, 1 / t.gradient_step, more=1), -127, 127).astype(np.int8)
-        found.append(np.stack([blocks_of(one, size) for one in units], 1))
-    return np.concatenate(found)
+        yield t, slice(start, start + t.blocks(size))
+        start += t.blocks(size)
 
 
 def whole_direction(tensors: Tensors, terms: Sequence[TensorTerms], size: int) -> NDArray[np.int8]:
@@ -102,13 +126,11 @@ def masked(tensors: Tensors, terms: Sequence[TensorTerms], size: int) -> NDArray
 
 def floats(values: Whole, terms: Sequence[TensorTerms], size: int) -> dict[str, NDArray[Any]]:
     """The tensors of weights in units, as float32, which holds them exactly."""
-    found, start = {}, 0
-    for t in terms:
-        end = start + t.blocks(size)
-        flat = values[start:end].reshape(-1)[: int(np.prod(t.shape))]
+    found = {}
+    for t, here in parts_of(terms, size):
+        flat = values[here].reshape(-1)[: prod(t.shape)]
         exact = flat.astype(np.float64) / 2.0**t.weight_bits
         found[t.name] = exact.astype(np.float32).reshape(t.shape)
-        start = end
     return found
 
 
@@ -155,8 +177,8 @@ def _array(found: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
     return values.view(dtype).reshape(shape)
 
 
-def _units(tensors: Tensors, terms: TensorTerms, scale: float, more: int = 0) -> Whole:
-    return np.rint(_checked(tensors, terms, more).astype(np.float64) * scale).astype(np.int64)
+def _units(values: NDArray[Any], scale: float) -> Whole:
+    return np.rint(values.astype(np.float64) * scale).astype(np.int64)
 
 
 def _checked(tensors: Tensors, terms: TensorTerms, more: int) -> NDArray[Any]:

@@ -30,6 +30,7 @@ from rescind.proofs.mask_proof.columns import Committed, commit
 from rescind.proofs.mask_proof.combining import Combining, no_sums
 from rescind.proofs.mask_proof.field import GENERATOR, Array, P, add, element, mul, sub
 from rescind.proofs.mask_proof.layout import TREES, layout_of
+from rescind.proofs.mask_proof.mapped import let_go
 from rescind.proofs.mask_proof.padded import Padding, Row
 from rescind.proofs.mask_proof.proof_file import Opened, Proof
 from rescind.proofs.mask_proof.relation import Challenge, helper_table
@@ -69,6 +70,7 @@ def _rows(tree: str, values: NDArray[np.integer], statement: Statement) -> Itera
         own = Turned(values, statement, stack)
         for number in range(count):
             yield Row(stack * count + number, own.row(number))
+        let_go(values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +134,8 @@ class _Prover:
         """
         if self._witness is None or self._stack != stack:
             self._witness = None  # of one stack at a time, so that memory does not grow
+            for each in ROOTS:
+                let_go(getattr(self.secret, each))
             self._witness = StackWitness(self.lanes, self.secret, self.slack, stack)
             self._stack = stack
         values = self._witness.row(tree, number)

@@ -13,11 +13,12 @@ from rescind.proofs.mask_proof.relation import BYTE_OFFSET
 from rescind.proofs.mask_proof.statement import Public, Statement
 
 Whole = NDArray[np.int64]
+AT_ONCE = 4096  # blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Secret:
-    """w and w' (blocks, size) and G (blocks, sketches, size), whole numbers."""
+    """w and w' (blocks, size) and G (blocks, sketches, size), whole numbers; they may be mapped."""
 
     weights: Whole
     gradients: NDArray[np.int8]
@@ -75,8 +76,7 @@ def slack_of(statement: Statement, public: Public, secret: Secret) -> Whole:
     start = 0
     for tensor in statement.tensors:
         end = start + tensor.blocks(statement.block)
-        change = secret.post[start:end] - secret.weights[start:end]
-        total = int((change * public.direction[start:end].astype(np.int64)).sum())
+        total = sum(_met(public, secret, first, end) for first in range(start, end, AT_ONCE))
         spare = total - tensor.floor
         if spare < 0 or spare > most * (end - start):
             raise VerificationFailed(
@@ -91,3 +91,10 @@ def slack_of(statement: Statement, public: Public, secret: Secret) -> Whole:
             spare -= int(found[block])
         start = end
     return found
+
+
+def _met(public: Public, secret: Secret, first: int, end: int) -> int:
+    """<g, D> of some blocks from the first."""
+    here = slice(first, min(first + AT_ONCE, end))
+    change = secret.post[here] - secret.weights[here]
+    return int((change * public.direction[here].astype(np.int64)).sum())
