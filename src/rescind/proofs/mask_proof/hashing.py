@@ -1,9 +1,10 @@
 """SHA-256 (FIPS 180-4) of sixteen columns side by side, compiled by numba.
 
 Words of sixteen columns are one vector, whatever the processor makes of it: with AVX-512 this is
-twice as fast as a column after the other by the processor's own instructions, and rows are hashed
-as they lie. The rounds are written in the compiler's own terms, since numba's 32-bit sums are of 64
-bits. Hashes are those of ``hashlib``: a test compares them.
+twice as fast as a column after the other by the processor's own instructions, which are taken
+where AVX-512 is not (``own_rounds``), and rows are hashed as they lie. The rounds are written in
+the compiler's own terms, since numba's 32-bit sums are of 64 bits. Hashes are those of ``hashlib``:
+a test compares them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from rescind.proofs.mask_proof import own_rounds
 from rescind.proofs.mask_proof.kernels import compiled
 
 SIDE = 16  # columns side by side
@@ -131,6 +133,12 @@ def _absorb(
         places = [
             vector(held, builder.add(start, ir.Constant(LONG, SIDE * i)), VECTOR) for i in range(8)
         ]
+        if own_rounds.better(context.codegen().magic_tuple()[2]):
+            room = cgutils.alloca_once(builder, VECTOR, size=16)
+            for i, word in enumerate(words):
+                builder.store(word, builder.gep(room, [ir.Constant(LONG, i)]))
+            own_rounds.absorb(builder, ROUNDS, places[0], room, SIDE)
+            return context.get_dummy_value()
         found = make.block([builder.load(place, align=4) for place in places], words)
         for value, place in zip(found, places, strict=True):
             builder.store(value, place, align=4)
