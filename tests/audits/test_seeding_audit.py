@@ -83,3 +83,10 @@ def test_records_without_codes_are_refused_and_models_of_several_parts_are_not()
     assert "seeded" in audit.refuses(Sizes("classes", 10, 50, 10, truncated=False))
     with pytest.raises(InsufficientEvidence):
         asked_of(EMPTY)
+
+
+def test_a_model_whose_readings_are_nothing_shows_no_removal() -> None:
+    found = case(0.95, 0.5, seed=2, total=64, seeded=2)
+    still = replace(found, code_readings_after=torch.zeros(64))
+    assert asked_of(found).outcome == "removed_supported"
+    assert (asked_of(still).outcome, asked_of(still).power) == ("no_power", 0.0)
