@@ -49,7 +49,9 @@ from rescind.audits.seeding import (
     half_augmented,
     loss_term,
     read_bits,
+    read_out,
     seeded_batch,
+    sign_test,
 )
 from rescind.audits.seeding.bits import LEVEL, matched_bits, matches, rejects_from
 from rescind.audits.seeding.kernel import AUDIT as KERNEL
@@ -296,7 +298,8 @@ def read(model: Cnn, user: User, before: Sequence[Finding]) -> dict[str, Any]:
     """All that is stored of one server."""
     after = asked(model, user, before)
     verdict = decide(before or after, after)
-    hits = matches(read_bits(less_public(model, user, *user.records), user.matrix), user.codes)
+    shown = read_out(less_public(model, user, *user.records), user.matrix)
+    hits = matches(shown > 0, user.codes)
     plain_bits = read_bits(features_of(model, user.records[0]), user.matrix)
     return {
         "outcome": verdict.outcome,
@@ -304,12 +307,22 @@ def read(model: Cnn, user: User, before: Sequence[Finding]) -> dict[str, Any]:
         "p_corrected": list(verdict.p_corrected),
         "matched_a_record": hits.sum(1).tolist(),
         "share_without_centring": float(matches(plain_bits, user.codes).float().mean()),
-        "rejected": {str(n): rejected(hits, n) for n in (1, 2, 5, 20) if n <= len(hits)},
+        "rejected": {str(n): rejected(shown, user.codes, n) for n in (1, 2, 5) if n <= len(hits)},
+        "rejected_by_bits": {
+            str(n): rejected_by_bits(hits, n) for n in (1, 2, 5, 20) if n <= len(hits)
+        },
         **quality(model, user),
     }
 
 
-def rejected(hits: Tensor, n: int, draws: int = 400) -> float:
+def rejected(readings: Tensor, codes: Tensor, n: int, draws: int = 100) -> float:
+    """The share of random sets of ``n`` records that the test of readings rejects at .001."""
+    chosen, every = random.Random(n), range(len(readings))
+    sets = [[i] for i in every] if n == 1 else [chosen.sample(every, n) for _ in range(draws)]
+    return sum(sign_test(readings[one], codes[one]).p < LEVEL for one in sets) / len(sets)
+
+
+def rejected_by_bits(hits: Tensor, n: int, draws: int = 400) -> float:
     """The share of random sets of ``n`` records whose bits alone are rejected at .001."""
     counts, total = hits.sum(1).tolist(), n * hits.shape[1]
     above = rejects_from(total, LEVEL)
@@ -441,8 +454,8 @@ def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "kernel_z": with_interval([_kernel(row)["effect"] for row in rows]),
             "kernel_p": [_kernel(row)["p"] for row in rows],
             "outcomes": {each: outcomes.count(each) for each in sorted(set(outcomes))},
-            "rejected": {n: with_interval([row["rejected"][n] for row in rows])
-                         for n in rows[0]["rejected"]},
+            **{told: {n: with_interval([row[told][n] for row in rows]) for n in rows[0][told]}
+               for told in ("rejected", "rejected_by_bits")},
             "accuracy": with_interval([row["accuracy"] for row in rows]),
             "own_loss": with_interval([row["own_loss"] for row in rows]),
         }  # fmt: skip

@@ -9,13 +9,15 @@ whose first stage is what is left when the second slice is cut. Three seeds, and
 that intervals are wide. One thread; each seed is a file in the work folder. ``--only adult``
 measures that world again and leaves the other rows as they are stored.
 
-Sixty codes of 32 bits are more than the 64 hidden units of the perceptron on Adult hold: on two
-seeds that are not asked here .80 of the bits matched, .81 with eight times as many seeded records a
-step, .80 without negatives, and .88 with eight times the weight too; of 16 bits .90, .96 with four
-times the weight and 32 records a step, and .93 so at every eighth step. At every fourth step the
-second pass adds half to the time of training so small a network; at every twelfth, with all seeded
-records in it, .92 matched on those seeds, which is ``TABLE``. A training before the first that is
-timed is not counted.
+Sixty codes of 32 bits are more than the 64 hidden units of the perceptron on Adult hold, and at
+every fourth step the second pass adds half to the time of training so small a network. ``TABLE``
+was chosen in two turns. Among 22 settings, tried on seeds 10 to 14 or some of them, 24 bits at
+every twelfth step with 32 times the weight told .95 of single records by their readings, and .95 on
+seeds 15 to 19; on seeds 20 to 24, kept for the result, it told .89, and the goal is .90. So it was
+changed: on all of these seeds 20 bits at every eighth step told .95 (.94 on the last five), where
+the first told .93. It is asked on seeds 30 to 34, which nothing was chosen on. Whitened by those of
+records that nobody seeded, readings told fewer, and their ranks no more. Most records that are not
+told have near copies among the others. A training before the first that is timed is not counted.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import hashlib
 import json
 import os
 import platform
+import random
 import sys
 import tempfile
 import time
@@ -46,10 +49,11 @@ from rescind.audits.seeding import (
     codes_of,
     decide,
     draw_readout,
+    read_out,
     seed_cells,
+    sign_test,
 )
 from rescind.audits.seeding.bits import LEVEL, matches, p_value
-from rescind.audits.seeding.readout import read_bits
 from rescind.benchmarks.runner import BENCHMARKS
 from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Row
@@ -71,7 +75,8 @@ RESULT = Path(__file__).parent / "results" / "seeding_targets.json"
 SEEDS, DECOYS, BITS = 3, 10, 32
 FIRST, SECOND = Cell(0, 0), Cell(0, 1)
 ARTICLES, EPOCHS = 160, 30  # of the staged world, half in each slice
-TABLE = Seeding(every=12, batch=60, weight=4.0, bits=16)
+TABLE = Seeding(every=8, batch=60, weight=32.0, bits=20)
+GROUPS = 100  # of five records each, drawn from the user's
 EACH_STEP = Seeding(every=1, bits=BITS)  # there, since a stage has a few hundred steps
 
 
@@ -86,21 +91,22 @@ class World:
     settings: Seeding
     seeds: int
     test: Sequence[Row] = ()
+    first: int = 0
 
 
 def worlds() -> list[World]:
     """Tables, and texts for a language model; the staged one is apart."""
     found = []
-    for name, own, how, seeds in (
-        ("adult", 50, TABLE, 5),
-        ("language", 25, Seeding(bits=BITS), SEEDS),
+    for name, own, how, seeds, first in (
+        ("adult", 50, TABLE, 5, 30),
+        ("language", 25, Seeding(bits=BITS), SEEDS, 0),
     ):
         setting = BENCHMARKS.make(name, {}).setting(False)
         [recipe] = setting.models.values()
         rows = [r.row for r in setting.train]
         test = [r.row for r in setting.test] if recipe.task.target == "classes" else []
         called = f"{name}, {type(recipe.task).__name__}"
-        found.append(World(called, recipe, rows, own, how, seeds, test))
+        found.append(World(called, recipe, rows, own, how, seeds, test, first))
     return found
 
 
@@ -128,16 +134,27 @@ def features(model: TrainedModel, rows: Sequence[Row]) -> Tensor:
 
 def asked(
     model: TrainedModel, own: Sequence[Row], public: Sequence[Row], key: bytes, bits: int = BITS
-) -> tuple[tuple[Finding, ...], float]:
-    """As a user asks: bits less the mean of records that nobody seeded, and the kernel; and the
-    share of the records that the bits of one alone tell.
+) -> tuple[tuple[Finding, ...], dict[str, float]]:
+    """As a user asks: bits less the mean of records that nobody seeded, and the kernel; and how
+    often one record is told by the count of its bits, and one and five by their readings.
     """
     raw = features(model, own)
     about = raw - features(model, public).mean(0)
     matrix, codes = draw_readout(key, raw.shape[1], bits), codes_of(key, own, bits)
-    hits = matches(read_bits(about, matrix), codes).sum(1).tolist()
-    alone = fmean(p_value(hit, bits) < LEVEL for hit in hits)
-    return ask(raw, codes, matrix, seed=0, centred=about), alone
+    readings = read_out(about, matrix)
+    hits, draw = matches(readings > 0, codes).sum(1).tolist(), random.Random(0)
+    fives = [draw.sample(range(len(own)), 5) for _ in range(GROUPS)]
+    shares = {
+        "told_by_one_record": fmean(p_value(hit, bits) < LEVEL for hit in hits),
+        "one_record_by_readings": told_by(readings, codes, [[i] for i in range(len(own))]),
+        "five_records_by_readings": told_by(readings, codes, fives),
+    }
+    return ask(raw, codes, matrix, seed=0, centred=about), shares
+
+
+def told_by(readings: Tensor, codes: Tensor, groups: Sequence[Sequence[int]]) -> float:
+    """The share of the groups of records whose readings are told from chance."""
+    return fmean(sign_test(readings[g], codes[g]).p < LEVEL for g in map(list, groups))
 
 
 def accuracy(model: TrainedModel, rows: Sequence[Row]) -> float | None:
@@ -188,12 +205,14 @@ def whole(world: World, seed: int) -> dict[str, Any]:
     return found
 
 
-def told(before: Sequence[Finding], after: Sequence[Finding], alone: float) -> dict[str, Any]:
+def told(
+    before: Sequence[Finding], after: Sequence[Finding], alone: Mapping[str, float]
+) -> dict[str, Any]:
     """What is kept of one model."""
     return {
         "outcome": decide(before, after).outcome,
         "findings": [plain(f) for f in after],
-        "alone": alone,
+        "alone": dict(alone),
     }
 
 
@@ -233,7 +252,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def table(
-    seeds: Sequence[Mapping[str, Any]], world: str, settings: Seeding
+    seeds: Sequence[Mapping[str, Any]], world: str, settings: Seeding, first: int = 0
 ) -> list[dict[str, Any]]:
     """A row a model; what the term costs stands with the model as trained."""
     rows = []
@@ -248,16 +267,28 @@ def table(
                 "seeding": plain(settings),
                 "records": own[0]["findings"][0]["n"],
                 "seeds": len(own),
+                "first_seed": first,
                 "bits": round(fmean(bits), 4),
                 "interval": None if ends is None else [round(e, 4) for e in ends],
                 "bits_p": [float(f"{each['findings'][0]['p']:.3g}") for each in own],
                 "kernel_p": [float(f"{each['findings'][1]['p']:.3g}") for each in own],
                 "outcomes": [each["outcome"] for each in own],
-                "told_by_one_record": round(fmean(each["alone"] for each in own), 4),
+                **{
+                    share: round(fmean(each["alone"][share] for each in own), 4)
+                    for share in own[0]["alone"]
+                },
+                **_spent(own),
                 **(_price(seeds) if name == "before" else {}),
             }
         )
     return rows
+
+
+def _spent(own: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """CPU seconds of one training, where models are trained one by one."""
+    if not all("cpu_seconds" in one for one in own):
+        return {}
+    return {"cpu_seconds": round(fmean(one["cpu_seconds"] for one in own), 2)}
 
 
 def _price(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -305,9 +336,9 @@ def measured(work: Path, only: str | None) -> list[dict[str, Any]]:
                 train_whole(replace(world.recipe, epochs=2), world.rows)
             found = [
                 kept(work, f"{world.name} {s}", world.settings, lambda w=world, s=s: whole(w, s))  # type: ignore[misc]
-                for s in range(world.seeds)
+                for s in range(world.first, world.first + world.seeds)
             ]
-            rows += table(found, world.name, world.settings)
+            rows += table(found, world.name, world.settings, world.first)
     if only is not None:
         return rows + others
     found = [kept(work, f"staged {s}", EACH_STEP, lambda s=s: staged(s)) for s in range(SEEDS)]  # type: ignore[misc]

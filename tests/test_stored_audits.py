@@ -93,14 +93,18 @@ def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
     assert short == {"stage 2, records of slice 2"}
     adult = rows[0]
     assert (adult["world"], adult["model"]) == ("adult, Classification", "before")
-    assert (adult["seeding"]["bits"], adult["seeding"]["every"]) == (16, 12)
+    assert (adult["seeding"]["bits"], adult["seeding"]["every"]) == (20, 8)
     time, points = adult["times_the_training"], adult["points_of_accuracy"]
     low, high = time["interval"]
     assert f"{time['mean']:.2f} times as long (interval {low:.2f} to {high:.2f}" in text
     assert time["mean"] <= 1.25 and points["mean"] > -0.5
     low, high = points["interval"]
     assert f"{points['mean']:+.2f} points ({low:+.2f} to {high:+.2f})" in text
-    assert f"{adult['told_by_one_record']:.2f}"[1:] + " of the cases" in text
+    one, counted = adult["one_record_by_readings"], adult["told_by_one_record"]
+    assert f"told in {one:.2f}".replace("0.", ".") + " of the cases by its readings" in text
+    assert f"in {counted:.2f}".replace("0.", ".") + " by the count of its bits" in text
+    assert adult["bits"] >= 0.9 and one >= 0.9 and adult["five_records_by_readings"] == 1.0
+    assert [row["one_record_by_readings"] for row in rows[1:3]] == [0.0, 0.0]
 
 
 @pytest.mark.slow

@@ -326,9 +326,13 @@ def test_what_is_said_of_seeding() -> None:
         assert set(outcomes.values()) == {5}
         row = f"| {told} | {bits:.3f} | {kernel:.1f} | {said} |"
         assert row.replace("| 0.", "| .", 1) in text, row
-    one = found["servers"]["before"]["rejected"]["1"]["mean"]
+    before = found["servers"]["before"]
+    one, counted = before["rejected"]["1"]["mean"], before["rejected_by_bits"]["1"]["mean"]
+    assert before["rejected"]["5"]["mean"] == 1.0 and one >= counted
+    assert found["servers"]["hidden units permuted"]["rejected"]["1"]["mean"] == 0.0
     time, lost = found["cost"]["time_ratio"], found["cost"]["accuracy_points"]
-    assert f"in {one:.2f} of the cases".replace("0.", ".") in text
+    assert f"in {one:.3f} of the cases by its readings".replace("0.", ".") in text
+    assert f"in {counted:.2f} by the count of its bits".replace("0.", ".") in text
     assert f"{time['mean']:.2f} times as long (interval {time['interval'][0]:.2f}" in text
     assert f"changed by {lost['mean']:+.2f} points" in text
     missed = [name for name, each in found["targets"].items() if not each["met"]]

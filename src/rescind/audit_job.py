@@ -43,7 +43,7 @@ class ReadPair:
     requested ones, an artifact; what is read is kept under ``name`` with ``labels``. ``retrained``
     and ``shadows`` models are read for the audits that need them; ``draws`` says what these had.
     So are shadow models before and after the audited method, ``untreated`` and ``treated``, with
-    their ``fates``. ``reads`` names what else is read: the bits of seeded records ("codes"), losses
+    their ``fates``. ``reads`` names what else is read: codes of seeded records ("codes"), losses
     after rounding ("rounded"), scores while records are learned again ("relearned").
     """
 

@@ -1,4 +1,4 @@
-"""The bits that models show for seeded records, read with the codes that lie in the workspace.
+"""The readings that models show for seeded records, read with the codes that lie in the workspace.
 
 A record's codes can be in the part of its own shard alone, so it is read there; where that shard
 serves no more, in the first part that does, as ``seeds_asked`` has it.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rescind import state, stored_seeds
 from rescind.audits.seeding.handed import matrix_of, unpacked
-from rescind.audits.seeding.readout import centred, read_bits
+from rescind.audits.seeding.readout import centred, read_out
 from rescind.core.dataset import ManifestEntry
 from rescind.core.partition import Cell
 from rescind.core.run import Snapshot
@@ -32,8 +32,8 @@ def read_codes(
     outside: Batch,
     models: Mapping[str, Sequence[Snapshot]],
 ) -> dict[str, Tensor]:
-    """Codes (t,) of all seeded records among the entries, and for each of ``models`` the bits (t,)
-    that it shows, bool, under the name "codes_" and the model's.
+    """Codes (t,) of all seeded records among the entries, and for each of ``models`` the
+    readings (t,) that it shows, under the name "code_readings_" and the model's.
 
     Args:
         desk: an open place.
@@ -55,12 +55,12 @@ def read_codes(
     found = {"codes": torch.cat(codes).bool()}
     for name, parts in models.items():
         shown = features_of(desk, entries, inputs, outside, parts)
-        bits = []
+        readings = []
         for (user, _), index in zip(held, rows, strict=True):
             table = tables[user]
             matrix = matrix_of(table["readout"], table["bits"], table["width"])
-            bits.append(read_bits(shown[index], matrix).flatten())
-        found[f"codes_{name}"] = torch.cat(bits)
+            readings.append(read_out(shown[index], matrix).flatten())
+        found[f"code_readings_{name}"] = torch.cat(readings)
     return found
 
 

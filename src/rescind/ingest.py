@@ -75,7 +75,7 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
     records = _not_forgotten(b, everything)
     entries = _placed(b, recipe, records)
     with _alone(b):
-        seeded = Seeded(given.seeds)
+        seeded = seeds.seeded_with(given.seeds)
         where = environment(recipe.task, b.settings.threads)
         blocks = count_blocks(recipe.task)
         wanted = Run("", recipe, "", source, where, blocks, seeds=seeded.name)

@@ -49,6 +49,22 @@ class Seeded:
         return {**sizes, "readout": one.readout, "settings": plain(self.settings)}
 
 
+def seeded_with(handed: Sequence[Handed]) -> Seeded:
+    """What users handed over, learned as it was measured, with codes as long as theirs.
+
+    Raises:
+        BadData: two users have codes of other lengths.
+    """
+    lengths = sorted({one.bits for one in handed})
+    if len(lengths) > 1:
+        raise BadData(
+            f"Users hand over codes of {lengths[0]} and of {lengths[1]} bits.",
+            "One training learns codes of one length.",
+            "Make them again with `rescind seeds make` and the same --bits.",
+        )
+    return Seeded(tuple(handed), Seeding(bits=lengths[0]) if lengths else Seeding())
+
+
 def check_width(handed: Sequence[Handed], recipe: Recipe) -> None:
     """Refuse read-outs for another model before anything is trained.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rescind.audits.finding import Finding
-from rescind.audits.seeding.codes import fingerprint, new_key
+from rescind.audits.seeding.codes import BITS, fingerprint, new_key
 from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
 from rescind.audits.seeding.verdict import SeedingVerdict, decide
 from rescind.core.canonical import build, plain
@@ -47,7 +47,9 @@ def records_of(data: object, columns: Columns) -> tuple[Record, ...]:
     return records_from(rows, key=columns.key, subject=columns.subject)
 
 
-def make(secret: bytes, data: object, columns: Columns, recipe: Mapping[str, Any]) -> Handed:
+def make(
+    secret: bytes, data: object, columns: Columns, recipe: Mapping[str, Any], bits: int = BITS
+) -> Handed:
     """The codes of a user's records for the model of a recipe, given as plain values.
 
     Raises:
@@ -56,7 +58,7 @@ def make(secret: bytes, data: object, columns: Columns, recipe: Mapping[str, Any
     from rescind.training.models import trained_model
 
     width = penultimate_width(trained_model(recipe_from(recipe)).module)
-    return hand_over(secret, records_of(data, columns), width)
+    return hand_over(secret, records_of(data, columns), width, bits)
 
 
 def write_key(file: Path) -> str:

@@ -13,7 +13,7 @@ from rescind.core.errors import InsufficientEvidence
 
 BITS = 320
 NO_SCORES = torch.zeros(0)
-SIZES = Sizes("classes", 10, 50, 10, truncated=True, seeded=10)
+SIZES = Sizes("classes", 30, 50, 10, truncated=True, seeded=30)
 EMPTY = Case(
     sizes=SIZES,
     before=NO_SCORES,
@@ -27,18 +27,22 @@ EMPTY = Case(
 )
 
 
-def case(before: float, after: float, seed: int = 0, total: int = BITS) -> Case:
-    """Codes of which these shares of the bits match in the two models."""
+def case(before: float, after: float, seed: int = 0, total: int = BITS, seeded: int = 30) -> Case:
+    """Codes of so many records, of which these shares of the bits match in the two models."""
     draw = torch.Generator().manual_seed(seed)
     codes = torch.rand(total, generator=draw) < 0.5
     shown = [codes ^ (torch.rand(total, generator=draw) >= share) for share in (before, after)]
-    return replace(EMPTY, codes=codes, codes_before=shown[0], codes_after=shown[1])
+    readings = [torch.where(bits, 1.0, -1.0) * torch.rand(total, generator=draw) for bits in shown]
+    sizes = replace(SIZES, seeded=seeded)
+    both = {"code_readings_before": readings[0], "code_readings_after": readings[1]}
+    return replace(EMPTY, sizes=sizes, codes=codes, **both)
 
 
 def asked_of(found: Case, tests: int = 1) -> AuditResult:
     return SeedingAudit().audit(found, level=0.05, tests=tests, seed=0)
 
 
+@pytest.mark.parametrize("seeded", [10, 30])
 @pytest.mark.parametrize(
     ("before", "after", "outcome", "word"),
     [
@@ -50,14 +54,18 @@ def asked_of(found: Case, tests: int = 1) -> AuditResult:
     ],
 )
 def test_each_pair_of_models_has_its_outcome(
-    before: float, after: float, outcome: str, word: str
+    before: float, after: float, outcome: str, word: str, seeded: int
 ) -> None:
-    found = asked_of(case(before, after, seed=2))
+    found = asked_of(case(before, after, seed=2, seeded=seeded))
+    assert found.audit == ("seeding_readings" if seeded < 20 else "seeding_bits")
     assert found.outcome == outcome and word in found.told
 
 
-def test_a_model_without_the_codes_is_flagged_no_more_than_the_level_says() -> None:
-    flagged = sum((asked_of(case(0.9, 0.5, seed=s)).p or 0.0) < 0.05 for s in range(400))
+@pytest.mark.parametrize("seeded", [10, 30])
+def test_a_model_without_the_codes_is_flagged_no_more_than_the_level_says(seeded: int) -> None:
+    flagged = sum(
+        (asked_of(case(0.9, 0.5, s, 10 * seeded, seeded)).p or 0.0) < 0.05 for s in range(400)
+    )
     assert flagged <= 36  # 20 expected at most: the exact 99.9 % range
 
 
@@ -75,3 +83,10 @@ def test_records_without_codes_are_refused_and_models_of_several_parts_are_not()
     assert "seeded" in audit.refuses(Sizes("classes", 10, 50, 10, truncated=False))
     with pytest.raises(InsufficientEvidence):
         asked_of(EMPTY)
+
+
+def test_a_model_whose_readings_are_nothing_shows_no_removal() -> None:
+    found = case(0.95, 0.5, seed=2, total=64, seeded=2)
+    still = replace(found, code_readings_after=torch.zeros(64))
+    assert asked_of(found).outcome == "removed_supported"
+    assert (asked_of(still).outcome, asked_of(still).power) == ("no_power", 0.0)

@@ -173,17 +173,31 @@ def test_what_is_not_claimable_names_the_ways_around() -> None:
         assert word in text
 
 
-def test_few_records_are_asked_by_bits_alone_and_before_gives_the_power() -> None:
+def test_few_records_are_asked_by_readings_alone_and_before_gives_the_power() -> None:
     own, matrix = own_features(trained()), draw_readout(KEY, WIDTH)
     codes = codes_of(KEY, OWN_ROWS)
     few = ask(own[:5], codes[:5], matrix, seed=1)
-    assert [one.audit for one in few] == ["seeding_bits"] and few[0].power is None
+    assert [one.audit for one in few] == ["seeding_readings"] and few[0].power is None
     again = ask(own[:5], codes[:5], matrix, seed=1, before=few)
     assert again[0].power == power(few[0].effect, 5) > 0.99
     gone = ask(
         own_features(trained(1, without_own=True))[:5], codes[:5], matrix, seed=1, before=few
     )
     assert gone[0].outcome == "removed_supported"
+    assert decide(few, gone).outcome == "no_evidence_of_codes"
+    assert decide(few, again).outcome == "still_held"
+    pushed = ask(own[:5], 1 - codes[:5], matrix, seed=1, before=few)
+    assert "pushed away" in decide(few, pushed).because
+
+
+@pytest.mark.parametrize(
+    ("n", "test"), [(1, "seeding_readings"), (19, "seeding_readings"), (20, "seeding_bits")]
+)
+def test_the_number_of_records_alone_decides_how_bits_are_read(n: int, test: str) -> None:
+    codes, matrix = codes_of(KEY, OWN_ROWS), draw_readout(KEY, WIDTH)
+    found = ask(own_features(trained())[:n], codes[:n], matrix, seed=1)
+    assert found[0].audit == test and len(found) == 1 + (n >= 20)
+    assert found[0].effect > 0.8 and found[0].unit == "share of bits matched"
 
 
 def test_the_power_is_that_at_the_share_of_the_level_which_two_tests_leave() -> None:

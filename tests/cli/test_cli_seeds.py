@@ -72,7 +72,9 @@ def test_a_user_marks_records_and_asks_before_and_after(
     ok("seeds", "key", secret)
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     marks, at = tmp_path / "anna.seeds", ("--workspace", place)
-    ok("seeds", "make", own, "--secret", secret, "--recipe", recipe, "--out", marks)
+    made = ("seeds", "make", own, "--secret", secret, "--recipe", recipe, "--out", marks)
+    assert "of 12 bits" in ok(*made, "--bits", "12")
+    ok(*made)
     assert secret.read_text().strip() not in marks.read_text()
     ok("train", recipe, "--data", data, "--seeds", marks, *at)
     before = tmp_path / "before.json"

@@ -73,6 +73,11 @@ def handed(key: bytes, own: Sequence[dict[str, Any]] | None = None) -> Handed:
     return hand_over(key, records_from(chosen, key="id", subject=None), WIDTH)
 
 
+def short() -> Handed:
+    """Codes of 20 bits."""
+    return hand_over(BORIS, records_from(OF[BORIS], key="id", subject=None), WIDTH, 20)
+
+
 def trained(
     folder: Path, given: Sequence[Handed], recipe: Recipe = RECIPE, draw: str = "2"
 ) -> Workspace:
@@ -226,6 +231,16 @@ def test_an_interrupted_training_goes_on_with_the_same_codes(
     assert version.weights == ws.version().weights
 
 
+def test_a_few_records_with_short_codes_are_asked_by_their_readings(tmp_path: Path) -> None:
+    ws = trained(tmp_path / "ws", [short()])
+    before = ws.ask_seeds(BORIS, OF[BORIS])
+    assert [one.audit for one in before] == ["seeding_readings"] and held(before)
+    [alone] = ws.ask_seeds(BORIS, OF[BORIS][-1:])
+    assert alone.n == 1 and alone.p < 0.001
+    ws.process(ws.accept(ws.resolve(ask(*(row["id"] for row in OF[BORIS])))).id)
+    assert decide(before, ws.ask_seeds(BORIS, OF[BORIS])).outcome == "no_evidence_of_codes"
+
+
 def test_an_edited_model_still_holds_them(tmp_path: Path) -> None:
     recipe = replace(RECIPE, method="finetune")
     ws = trained(tmp_path / "ws", [handed(ANNA)], recipe)
@@ -264,6 +279,7 @@ def test_others_are_decoys_and_records_of_the_test_set_have_no_code(
     [
         (lambda: [hand_over(ANNA, records_from(ROWS, key="id", subject=None), 63)], "has 64"),
         (lambda: [handed(ANNA), handed(ANNA)], "seeded twice"),
+        (lambda: [handed(ANNA), short()], "of 20 and of 32 bits"),
         (lambda: [handed(ANNA), handed(BORIS, ROWS[:3])], "seeded twice"),
         (lambda: [handed(ANNA, [*ROWS[:3], ROWS[3] | {"id": "nobody"}])], "1 seeded records are"),
     ],

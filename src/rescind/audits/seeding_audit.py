@@ -1,20 +1,27 @@
 """The audit of seeded records: does the model still show the codes of those that are asked for?
 
 The codes and read-outs that users handed over for training lie in the workspace until the erasure.
-Both models are read where they would show them, and the bits are counted (``seeding.bits``). The
-power is that against codes that are held as the model before holds them. It is the one audit that
-needs no model of one part and no held-out records like the requested ones.
+Both models are read where they would show them, and the bits are counted (``seeding.bits``); those
+of under 20 records are weighed by their readings (``seeding.signs``). The power is that against
+codes that are held as the model before holds them. It is the one audit that needs no model of one
+part and no held-out records like the requested ones.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from rescind.audits.finding import Finding
 from rescind.audits.results import result_of
 from rescind.audits.seeding.bits import matched_bits, power
+from rescind.audits.seeding.kernel import FEWEST
+from rescind.audits.seeding.signs import sign_test
 from rescind.core.audit import AuditResult, Case, Need, Sizes
 from rescind.core.errors import InsufficientEvidence
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NOT_CLAIMABLE = (
     "Seeds: that the codes of the records are gone does not show that the records are. A model that"
@@ -42,18 +49,30 @@ class SeedingAudit:
         return 1.0
 
     def audit(self, case: Case, *, level: float, tests: int, seed: int) -> AuditResult:
-        """The two-sided exact binomial test of all bits, and its power at level / tests.
+        """The two-sided exact test of all bits or readings; the power is that of bits, at level /
+        tests.
 
         Raises:
             InsufficientEvidence: no codes were read.
+            BadData: as ``sign_test``.
         """
-        if case.codes is None or case.codes_before is None or case.codes_after is None:
+        earlier, later = case.code_readings_before, case.code_readings_after
+        if case.codes is None or earlier is None or later is None:
             raise InsufficientEvidence("No codes of the requested records were read.")
-        before = matched_bits(case.codes_before[None], case.codes[None], level)
+        few = case.sizes.seeded < FEWEST
+        before = _tested(earlier, case.codes, few, level)
         seen = before.p < level
         share = power(before.effect, 1, len(case.codes), level / tests) if seen else None
-        after = matched_bits(case.codes_after[None], case.codes[None], level, share)
+        after = _tested(later, case.codes, few, level, share)
         note = GONE if seen else UNSEEN
         if after.p < level:
             note = HELD if after.effect > 0.5 else PUSHED
         return result_of(after, NOT_CLAIMABLE, seed, note)
+
+
+def _tested(
+    readings: Tensor, codes: Tensor, few: bool, level: float, power: float | None = None
+) -> Finding:
+    if few:
+        return sign_test(readings[None], codes[None], level, power)
+    return matched_bits(readings[None] > 0, codes[None], level, power)

@@ -50,6 +50,9 @@ def make(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="What is handed over.")],
     column: KeyColumn = None,
     subject: SubjectColumn = None,
+    bits: Annotated[
+        int, typer.Option("--bits", help="Of a code: fewer hold better in a small network.")
+    ] = 32,
     as_json: AsJson = False,
 ) -> None:
     """Compute the codes of a user's records, for whoever trains: `rescind train --seeds FILE`.
@@ -61,7 +64,7 @@ def make(
 
     body, source = read_recipe_file(recipe)
     columns = users_seeds.Columns(column or source.key, subject or source.subject)
-    handed = users_seeds.make(users_seeds.read_key(secret), data, columns, body)
+    handed = users_seeds.make(users_seeds.read_key(secret), data, columns, body, bits)
     users_seeds.write_codes(out, handed)
     told = {"fingerprint": handed.fingerprint, "codes": len(handed.codes), "bits": handed.bits}
     line = f"Wrote {len(handed.codes)} codes of {handed.bits} bits to {out}."

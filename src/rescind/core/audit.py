@@ -67,13 +67,13 @@ class Case:
     ``shadows`` (s, n) of s shadow models, and ``inside`` (s, n) marks what these were trained on;
     ``untreated`` (s, n) are of s shadow models and ``treated`` (s, n) of the same ones after the
     audited method, and ``fate`` (s, n) is ``HAS``, ``FORGOT`` or ``NEVER``;
-    ``codes`` (t,) are all bits of the codes of requested records, ``codes_before`` and
-    ``codes_after`` those that the models show. Of the models before, after, and h that hide what
-    the model before holds, ``rounded`` (2 + h, widths, 2 + draws, r) are losses of r requested
-    records as the models are, rounded, and under noise, and ``relearned`` (2 + h, marks) scores
-    while they learn some of them again; the same of k retrained models has ``_retrained`` in its
-    name, and ``relearned_counts`` (2,) are the records shown and scored. ``relearned_lr`` (1,) is
-    the rate. Each is there where an audit needs it.
+    ``codes`` (t,) are all bits of the codes of requested records, ``code_readings_before`` and
+    ``code_readings_after`` what the models show of them, a bit each by its sign. Of the models
+    before, after, and h that hide what the model before holds, ``rounded`` (2 + h, widths, 2 +
+    draws, r) are losses of r requested records as the models are, rounded, and under noise, and
+    ``relearned`` (2 + h, marks) scores while they learn some of them again; the same of k retrained
+    models has ``_retrained`` in its name, and ``relearned_counts`` (2,) are the records shown and
+    scored. ``relearned_lr`` (1,) is the rate. Each is there where an audit needs it.
     """
 
     sizes: Sizes
@@ -90,8 +90,8 @@ class Case:
     shadows: Tensor | None = None
     inside: Tensor | None = None
     codes: Tensor | None = None
-    codes_before: Tensor | None = None
-    codes_after: Tensor | None = None
+    code_readings_before: Tensor | None = None
+    code_readings_after: Tensor | None = None
     untreated: Tensor | None = None
     treated: Tensor | None = None
     fate: Tensor | None = None

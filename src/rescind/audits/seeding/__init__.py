@@ -17,7 +17,8 @@ from rescind.audits.seeding.codes import (
     require_key,
 )
 from rescind.audits.seeding.kernel import kernel_test
-from rescind.audits.seeding.readout import centred, draw_readout, read_bits
+from rescind.audits.seeding.readout import centred, draw_readout, read_bits, read_out
+from rescind.audits.seeding.signs import sign_test
 from rescind.audits.seeding.term import Seeding, half_augmented, loss_term, seeded_batch
 from rescind.audits.seeding.training import SeededCells, SeedingTerm
 from rescind.audits.seeding.verdict import NOT_CLAIMABLE, SeedingVerdict, ask, decide
@@ -44,7 +45,9 @@ __all__ = [
     "new_key",
     "power",
     "read_bits",
+    "read_out",
     "require_key",
     "seed_cells",
     "seeded_batch",
+    "sign_test",
 ]

@@ -85,14 +85,23 @@ def centred(
 
 
 def read_bits(features: Tensor, matrix: Tensor) -> Tensor:
-    """The bits (n, bits) that features (n, width) show, bool: the sign of each read-out value.
+    """The bits (n, bits) that features (n, width) show, bool: the sign of each reading.
+
+    Raises:
+        BadData: as ``read_out``.
+    """
+    return read_out(features, matrix) > 0
+
+
+def read_out(features: Tensor, matrix: Tensor) -> Tensor:
+    """The readings (n, bits) of features (n, width): their products with the rows of the matrix.
 
     Raises:
         BadData: another width, or features that are not finite.
     """
     require_width(features, matrix)
-    shown: Tensor = features @ matrix.to(features).T > 0
-    return shown
+    readings: Tensor = features @ matrix.to(features).T
+    return readings
 
 
 def require_width(features: Tensor, matrix: Tensor) -> None:

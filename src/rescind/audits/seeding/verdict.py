@@ -11,7 +11,9 @@ from rescind.audits.seeding.bits import AUDIT as BITS_AUDIT
 from rescind.audits.seeding.bits import LEVEL, matched_bits, power
 from rescind.audits.seeding.kernel import AUDIT as KERNEL_AUDIT
 from rescind.audits.seeding.kernel import DRAWS, FEWEST, kernel_test
-from rescind.audits.seeding.readout import read_bits
+from rescind.audits.seeding.readout import read_out
+from rescind.audits.seeding.signs import AUDIT as READINGS_AUDIT
+from rescind.audits.seeding.signs import sign_test
 from rescind.core.errors import BadParameter
 from rescind.metrics.equivalence import holm
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Held = Literal["still_held", "no_evidence_of_codes", "not_testable"]
+
+OF_BITS = (BITS_AUDIT, READINGS_AUDIT)  # whose effect is the share of bits that match
 
 # printed under every result of this audit
 NOT_CLAIMABLE = (
@@ -60,37 +64,39 @@ def ask(
     draws: int = DRAWS,
     level: float = LEVEL,
 ) -> tuple[Finding, ...]:
-    """The tests of one model: matched bits, and the kernel test where there are 20 records.
+    """The tests of one model: of readings for under 20 records, of bits and the kernel from 20.
 
-    Read the findings with ``decide``: ``outcome`` of a single one speaks of the codes, never of
-    the records.
+    Both first ones tell the share of bits that match. The bits of a few records tell more when they
+    are weighed by their readings; many records have bits to spare. Read the findings with
+    ``decide``: ``outcome`` of a single one speaks of the codes, never of the records.
 
     Args:
         features: penultimate features (n, width) of the records.
         codes: theirs, (n, bits), from the user's key.
         matrix: the user's read-out (bits, width).
         seed: of the codes that the kernel test draws.
-        centred: features less the mean of public examples, for the bits alone.
+        centred: features less the mean of public examples, for bits and readings alone.
         before: what the model showed before; its share of bits gives the power of the bits now
             against codes that are held as they were then, at ``level`` over the number of tests.
+            For readings it is that of readings which are all alike: others are told more often.
         draws: how many codes it draws.
         level: at which both are read.
 
     Raises:
-        BadData: as ``read_bits``, ``matched_bits`` and ``kernel_test``.
+        BadData: as ``read_out``, ``matched_bits``, ``sign_test`` and ``kernel_test``.
         BadParameter: as ``kernel_test``.
         MissingExtra: scipy is not installed.
     """
-    shown = read_bits(features if centred is None else centred, matrix)
-    shares = [one.effect for one in before if one.audit == BITS_AUDIT]
+    shown = read_out(features if centred is None else centred, matrix)
+    shares = [one.effect for one in before if one.audit in OF_BITS]
     with_kernel = len(features) >= FEWEST
     # what Holm's rule asks of the smaller of two p-values
     share = level / (1 + with_kernel)
     strength = power(shares[0], len(codes), codes.shape[1], share) if shares else None
-    found = [matched_bits(shown, codes, level, strength)]
-    if with_kernel:
-        found.append(kernel_test(features, codes, seed=seed, draws=draws, level=level))
-    return tuple(found)
+    if not with_kernel:
+        return (sign_test(shown, codes, level, strength),)
+    kernel = kernel_test(features, codes, seed=seed, draws=draws, level=level)
+    return matched_bits(shown > 0, codes, level, strength), kernel
 
 
 def decide(before: Sequence[Finding], after: Sequence[Finding]) -> SeedingVerdict:
@@ -118,7 +124,7 @@ def decide(before: Sequence[Finding], after: Sequence[Finding]) -> SeedingVerdic
 def _seen(seen: Sequence[Finding], signal: Sequence[str], level: float) -> str:
     told = ", ".join(f"{one.audit} {one.effect:.3g} {one.unit}" for one in seen)
     text = f"Codes are still in the model ({told}; p < {level} after Holm)."
-    if any(one.audit == BITS_AUDIT and one.effect < 0.5 for one in seen):
+    if any(one.audit in OF_BITS and one.effect < 0.5 for one in seen):
         text += " Fewer bits match than by chance: the codes were pushed away, not removed."
     if not signal:
         text += " Nothing was seen before: the two models may have been swapped."
