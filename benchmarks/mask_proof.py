@@ -179,11 +179,12 @@ def run(weights: int, size: int, opened: int) -> dict[str, Any]:
     }
 
 
-def wide() -> str:
-    """Whether instructions of eight numbers are there, which transforms gain most by."""
+def instructions() -> str:
+    """Which of those that the loops gain most by this processor has, where that is known."""
     known = Path("/proc/cpuinfo")
-    found = known.exists() and "avx512f" in known.read_text()
-    return "with AVX-512" if found else "no AVX-512 known"
+    found = known.read_text().split() if known.exists() else []
+    names = {"avx512f": "AVX-512", "avx2": "AVX2", "sha_ni": "SHA"}
+    return " ".join(["with", *(told for name, told in names.items() if name in found)])
 
 
 def main() -> None:
@@ -221,7 +222,7 @@ def store(path: Path, rows: dict[tuple[int, int], dict[str, Any]]) -> None:
     found = {
         "what": "Cost of committing, proving and verifying a mask, true of drawn weights.",
         "command": "python benchmarks/mask_proof.py",
-        "system": f"{platform.system()} {platform.machine()}, 1 thread, {wide()}",
+        "system": f"{platform.system()} {platform.machine()}, 1 thread, {instructions()}",
         "block": BLOCK,
         "sketches": SKETCHES,
         "masked": SHARE,

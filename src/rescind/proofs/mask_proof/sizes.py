@@ -2,9 +2,10 @@
 
 The proof's length is exact. What a prover holds at its peak is a law that was measured
 (``benchmarks/mask_proof.py``; a test compares them): so much for the interpreter with numpy and
-numba, and with torch, which a client's command has carried the order out with; the secret and
-public numbers of all blocks; for each number of a row its share of five trees, of the code words of
-one place, and of what is known of a stack, or at last the file and its parts.
+numba, and with torch, which a client's command has carried the order out with; the public numbers
+of all blocks and the secret ones of a stack, since these are mapped; for each number of a row its
+share of five trees, of the code words of one place, and of what is known of a stack, or at last the
+file and its parts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rescind.proofs.mask_proof.transform import RATE
 from rescind.proofs.mask_proof.turned import PLACES
 
 LONGEST = 49_152  # numbers of a row where nothing is asked for
-INTERPRETER, TORCH = 232_000_000, 200_000_000  # bytes
+INTERPRETER, TORCH = 270_000_000, 200_000_000  # bytes
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -88,7 +89,8 @@ def cost_of(statement: Statement) -> Cost:
     """What its proof takes."""
     layout, size = layout_of(statement), statement.size
     place = sum(layout.rows_of_place(tree) for tree in TREES)
-    secret = statement.blocks * statement.block * (2 * 8 + statement.sketches + 2)
+    here = min(statement.blocks, statement.lanes) * statement.block  # the secret is mapped
+    values = here * (2 * 8 + statement.sketches) + statement.blocks * statement.block * 2
     trees = (len(TREES) + 2) * RATE * 32  # their leaves, and one that is whole
     stack = statement.block * 9 + (statement.sketches + 2) * 8 + BYTES * 2
     turned = PLACES * (3 * 8 + 1 + statement.sketches)
@@ -96,7 +98,7 @@ def cost_of(statement: Statement) -> Cost:
     rows = 8 * (place + AT_ONCE + equations)
     proof = length_of(statement)
     combining, writing = size * (stack + turned + rows), 2 * proof
-    memory = INTERPRETER + TORCH + secret + size * trees + max(combining, writing)
+    memory = INTERPRETER + TORCH + values + size * trees + max(combining, writing)
     numbers = statement.stacks * size * sum(layout.rows_of_stack(tree) for tree in TREES)
     return Cost(statement.blocks, size, memory, proof, numbers * log2(size))
 
