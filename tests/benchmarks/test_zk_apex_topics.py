@@ -89,3 +89,59 @@ def test_it_runs(tmp_path: Path) -> None:
     found = json.loads(out.read_text())
     assert {"original", "random mask", "magnitude mask", "retrained"} <= set(found["summary"])
     assert found["cells"][0]["records"] >= 480
+
+
+def test_the_page_says_what_was_found() -> None:
+    whole = json.loads(STORED.read_text())
+    text = (ROOT / "docs" / "methods" / "zk_apex.md").read_text()
+    assert f"`{whole['command']}`" in text
+    assert all(c["records"] >= 500 for c in whole["cells"])
+    keys = ("topic", "topic in capitals", "personal", "back 10", "back 50")
+    for name, edit in whole["summary"].items():
+        cells = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*edit[k]) for k in keys]
+        assert f"| {name} | {' | '.join(cells)} |" in text, name
+    edits = whole["summary"]
+    step, other, learned, retrained = (
+        edits[k]
+        for k in (
+            "mask, OBS, step",
+            "random mask, OBS, step",
+            "mask, OBS, learned step",
+            "retrained",
+        )
+    )
+    assert step["personal"][1] > retrained["personal"][2]
+    assert step["topic"][1] > edits["random mask"]["topic"][2]
+    for weaker in (other, learned):
+        assert weaker["topic"][2] < retrained["topic"][1]
+    assert other["personal"][0] / other["topic"][0] < step["personal"][0] / step["topic"][0]
+    assert learned["topic"][0] < other["topic"][0] and learned["personal"][0] > 0.0
+    left = {k: e["back 50"][0] - edits["original"]["back 50"][0] for k, e in edits.items()}
+    assert left.pop("retrained") > 2.0 * max(left.values())
+    tuned = edits["masked fine-tune"]
+    assert tuned["personal"][2] < 0.0 < tuned["topic"][1] and tuned["topic in capitals"][2] < 0.0
+
+
+def test_nine_clients_are_told_and_none_that_a_step_was_chosen_on() -> None:
+    whole = json.loads(STORED.read_text())
+    told = {(c["seed"], c["topic"]) for c in whole["cells"]}
+    before = {(c["seed"], c["topic"]) for c in whole["chosen on"]}
+    assert len(whole["cells"]) == len(told) == 9
+    for place in (0, 1):
+        assert len({c[place] for c in told}) == 3
+        assert not {c[place] for c in told} & {c[place] for c in before}
+
+
+def test_the_step_is_the_one_that_the_rule_takes(topics: ModuleType) -> None:
+    whole = json.loads(STORED.read_text())
+    rows, keys = topics.CANDIDATES, topics.LOOKED
+    assert topics.chosen_of(whole["chosen on"], rows, keys) == whole["chosen"]
+    assert {*rows} < {*whole["summary"]}
+
+
+def test_what_learning_takes_is_what_the_page_says() -> None:
+    cells = json.loads(STORED.read_text())["cells"]
+    spent = {k: sum(c["seconds"][k] for c in cells) / len(cells) for k in cells[0]["seconds"]}
+    assert spent["learning, mask, OBS, learned step"] == pytest.approx(20.0, abs=0.5)
+    assert spent["simulating clients"] == pytest.approx(20.0, abs=0.6)
+    assert spent["retraining"] == pytest.approx(65.0, abs=0.5)
