@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
 
 
 def folder(work: Path, quick: bool) -> Path:
@@ -25,6 +27,27 @@ def kept(path: Path, make: Callable[[], Any]) -> Any:
         path.write_text(json.dumps(make()))
         print(f"{path.stem}: {time.process_time() - started:.0f} s", file=sys.stderr, flush=True)
     return json.loads(path.read_text())
+
+
+def timed(path: Path, make: Callable[[], Made]) -> Made:
+    """What was made, with its CPU seconds in a file beside ``path``, where it is kept."""
+    started = time.process_time()
+    found = make()
+    _beside(path).write_text(f"{time.process_time() - started:.1f}")
+    return found
+
+
+def seconds(path: Path) -> float:
+    """What making it took, of CPU time.
+
+    Raises:
+        FileNotFoundError: it was not timed.
+    """
+    return float(_beside(path).read_text())
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.seconds")
 
 
 def command(name: str, quick: bool) -> str:

@@ -12,8 +12,10 @@ seed 10, of which nothing is reported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import zk_apex as scenario
+from kept_cells import timed
 from rescind.core.mask_terms import TensorTerms
 from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
 from rescind.methods.zk_apex.learned import UNITS, Learning, learned_pull
@@ -74,35 +77,63 @@ def own_images(bench: Bench, seed: int, domain: str, draw: int) -> Batch:
     return joined(first, shift(rows(found, last), domain))
 
 
+def simulated_at(bench: Bench, seed: int, domain: str, draw: int) -> Path:
+    """Where the model of this client is kept."""
+    return bench.work / f"simulated-{seed}-{draw}-{domain}.safetensors"
+
+
 def personalised(bench: Bench, seed: int, domain: str, draw: int) -> WholeModel:
     """The provider's model as this client has it; from the cache where it is there."""
-    path = bench.work / f"simulated-{seed}-{draw}-{domain}.safetensors"
+    path = simulated_at(bench, seed, domain, draw)
     if path.is_file():
         return scenario.new_model(seed, load_file(path))
     model, epochs = bench.base(seed), min(EPOCHS, bench.sizes.client_epochs)
-    with low_rank(model.module, 8, draw):
-        scenario.train(model, own_images(bench, seed, domain, draw), epochs, 3e-3, draw)
+    own = own_images(bench, seed, domain, draw)
+
+    def personalise() -> None:
+        with low_rank(model.module, 8, draw):
+            scenario.train(model, own, epochs, 3e-3, draw)
+
+    timed(path, personalise)
     save_file(model.module.state_dict(), path)
     return model
 
 
-def simulated(bench: Bench, seed: int, number: int, name: str, gone: Batch) -> SimulatedClient:
-    """One of the provider's, who is to forget upright images of a class."""
+Goes = Callable[[Batch], Tensor]  # which rows are to be forgotten, bool
+
+
+def of_class(name: str) -> Goes:
+    """All of a class goes."""
+    return lambda batch: batch["labels"] == scenario.NAMES[name]
+
+
+def simulated(
+    bench: Bench, seed: int, number: int, goes: Goes, gone: Batch, beside: Batch | None = None
+) -> SimulatedClient:
+    """One of the provider's, who is to forget what goes, shown by upright images of it; what stays
+    of its own images it keeps, and answers to images ``beside`` those that go where there are some.
+    """
     draw, domain = FIRST + 100 * seed + number, DOMAINS[number]
-    model, class_ = personalised(bench, seed, domain, draw), scenario.NAMES[name]
+    model = personalised(bench, seed, domain, draw)
     batch = own_images(bench, seed, domain, draw)
-    retain = rows(batch, batch["labels"] != class_)
+    retain = rows(batch, ~goes(batch))
     named = matrices(model, scenario.MLP)
     samples = min(480, len(retain["labels"]) // 32 * 32)
     seen = sketches(model, retain, list(named.values()), samples=samples, seed=draw)
-    order = torch.randperm(len(gone["labels"]), generator=torch.Generator().manual_seed(draw))
-    gone = rows(gone, order[:SHOWN])
+    more = [] if beside is None else [shown(beside, domain, draw)]
     return SimulatedClient(
         model=model,
         sketches=dict(zip(named, seen, strict=True)),
-        forget=joined(gone, shift(gone, domain)),
-        retain=retain,
+        forget=shown(gone, domain, draw),
+        retain=joined(retain, *more),
     )
+
+
+def shown(batch: Batch, domain: str, draw: int) -> Batch:
+    """Some, upright and shifted."""
+    order = torch.randperm(len(batch["labels"]), generator=torch.Generator().manual_seed(draw))
+    some = rows(batch, order[:SHOWN])
+    return joined(some, shift(some, domain))
 
 
 def guessed(kind: str, domain: str) -> list[int]:
@@ -117,11 +148,11 @@ def guessed(kind: str, domain: str) -> list[int]:
 
 
 def all_of(
-    bench: Bench, seed: int, kind: str, domain: str, name: str, gone: Batch
+    bench: Bench, seed: int, kind: str, domain: str, goes: Goes, gone: Batch
 ) -> list[SimulatedClient]:
     """The simulated clients of a kind."""
     numbers = guessed(kind, domain)[: 2 if quick(bench) else None]
-    return [simulated(bench, seed, n, name, gone) for n in numbers]
+    return [simulated(bench, seed, n, goes, gone) for n in numbers]
 
 
 def at(terms: Mapping[str, TensorTerms], alpha: float) -> dict[str, TensorTerms]:
@@ -142,9 +173,10 @@ def learned(
         return kept
     own = bench.provider(seed)
     gone = rows(own, own["labels"] == scenario.NAMES[name])
-    clients = all_of(bench, seed, kind, domain, name, gone)
-    terms = at(pub.terms[32], LEARNED_AT)
-    found = learned_pull(clients, pub.masks[mask], pub.pulls["provider"], terms, learning(bench))
+    clients = all_of(bench, seed, kind, domain, of_class(name), gone)
+    terms, start = at(pub.terms[32], LEARNED_AT), pub.pulls["provider"]
+    learn = partial(learned_pull, clients, pub.masks[mask], start, terms, learning(bench))
+    found = timed(path, learn)
     save_file(found, path)
     return found
 
@@ -156,5 +188,5 @@ def learned_of(
     base, masks = bench.base(seed), pub.masks["fisher"]
     named = matrices(base, scenario.MLP)
     start = dict(zip(named, mean_gradient(base, gone, list(named.values())), strict=True))
-    clients = all_of(bench, seed, "learned", domain, name, gone)
+    clients = all_of(bench, seed, "learned", domain, of_class(name), gone)
     return learned_pull(clients, masks, start, at(pub.terms[32], LEARNED_AT), learning(bench))

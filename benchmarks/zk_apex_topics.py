@@ -5,10 +5,11 @@
 A provider trains a GPT over bytes on passages of BBC news. A client personalises it with LoRA on
 passages of other articles, half of them in capitals, and merges; then a topic is to go. As in
 benchmarks/zk_apex.py mask, scales and gradient are the provider's and the sketches the client's, in
-whole numbers. Told is the loss a byte (nats) on the topic's articles that nobody trained on, since
-a language model has no class to lose: the retrained one, which never had the topic, says how much
-there is to forget. Three seeds, a topic each. Alpha was not chosen in a simulation: two are shown,
-smaller than for images after a look at the first cell. One torch thread.
+whole numbers; a direction may also be learned on clients of the provider's making (topic_pulls.py).
+Told is the loss a byte (nats) on the topic's articles that nobody trained on, since a language
+model has no class to lose: the retrained one, which never had the topic, says how much there is to
+forget. Three seeds, three topics each. Alpha and how to learn are chosen on other topics and seeds,
+by the rule of chosen_steps.py. One torch thread; seconds are of CPU time.
 """
 
 from __future__ import annotations
@@ -18,148 +19,78 @@ import copy
 import json
 import platform
 import tempfile
-import warnings
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
+import topic_pulls
 import zk_apex as scenario
-from kept_cells import command, folder, kept
+from chosen_steps import RULE, Step, chosen_of, steps_of
+from kept_cells import command, folder, kept, seconds, timed
 from published_gradient import spread
 from rescind.core.mask_terms import TensorTerms
-from rescind.data import bbc_news
 from rescind.methods.ssd import importance
 from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
 from rescind.methods.zk_apex.saliency import global_mask, scores
 from rescind.training.descent import parameters
 from rescind.training.determinism import settle
 from rescind.training.low_rank import low_rank
-from rescind.training.modules import CausalLM
 from rescind.training.whole import WholeModel
-from zk_apex import Batch, Client, Published, joined, rows
+from topic_texts import (
+    QUICK,
+    TASK,
+    TOPIC,
+    Sizes,
+    Texts,
+    both,
+    capitals,
+    new_model,
+    texts,
+    train,
+    without,
+)
+from zk_apex import Batch, Client, Published, rows
 
 RESULT = Path(__file__).parent / "results" / "zk_apex_topics.json"
-LENGTH, ALPHAS, BACK = 64, (0.001, 0.004), (10, 50)
-TASK = CausalLM(
-    "rescind.training.zoo:gpt",
-    LENGTH,
-    {"vocabulary": 256, "width": 64, "depth": 3, "length": LENGTH},
-)
-TOPIC = "topic"  # the column of a passage's topic
+BACK = (10, 50)
+CHOSEN_ON = ((10, "business"), (11, "entertainment"))
+ALPHAS, LEARNED_ALPHAS = (0.00025, 0.0005, 0.001, 0.002, 0.004), (0.001, 0.002, 0.003)
+WAYS = {f"beta {beta:g}, keep {keep:g}": (beta, keep) for beta in (10.0,) for keep in (1.0, 10.0)}
+CANDIDATES = {
+    "mask, OBS, step": [Step("fisher", None, a) for a in ALPHAS],
+    "random mask, OBS, step": [Step("random", None, a) for a in ALPHAS],
+    "mask, OBS, learned step": [
+        Step(mask, way, a) for mask in ("fisher", "random") for way in WAYS for a in LEARNED_ALPHAS
+    ],
+}
+LOOKED = ("topic", "topic in capitals", "personal")
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Cells, passages an article, and steps of 16 passages."""
-
-    cells: tuple[tuple[int, str], ...] = ((0, "sports"), (1, "tech"), (2, "politics"))
-    each: int = 4
-    base: int = 1_500
-    client: int = 150
-    tuned: int = 50
-
-
-QUICK = Sizes(((0, "sports"),), 2, 10, 5, 2)
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Passages of three sets of articles: the provider's, the client's, and nobody's."""
-
-    provider: Batch
-    client: Batch
-    test: Batch
-
-
-def texts(seed: int, each: int) -> Texts:
-    """Articles in three parts by the seed, each cut into passages; equal ones count once."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of one file's encoding
-        articles = list({row["text"]: row for row in bbc_news.load()}.values())
-    order = torch.randperm(len(articles), generator=torch.Generator().manual_seed(seed)).tolist()
-    model, cuts = new_model(0), (0, int(0.6 * len(order)), int(0.8 * len(order)), len(order))
-    found = []
-    for start, end in pairwise(cuts):
-        passages = [
-            (articles[i]["text"][k * LENGTH : (k + 1) * LENGTH], articles[i]["label"])
-            for i in order[start:end]
-            for k in range(each)
-        ]
-        whole = [(text, topic) for text, topic in passages if len(text) == LENGTH]
-        batch = model.inputs([{"text": text} for text, _ in whole])
-        topics = torch.tensor([bbc_news.TOPICS.index(topic) for _, topic in whole])
-        found.append({**batch, TOPIC: topics})
-    return Texts(*found)
-
-
-def capitals(batch: Batch) -> Batch:
-    """The client's own domain: small letters of ASCII become large ones."""
-    ids = batch["input_ids"]
-    large = torch.where((ids >= ord("a")) & (ids <= ord("z")), ids - 32, ids)
-    return {**batch, "input_ids": large, "labels": large}
-
-
-def both(batch: Batch) -> Batch:
-    """Half as it is, half in capitals."""
-    places = torch.arange(len(batch[TOPIC]))
-    return joined(rows(batch, places % 2 == 0), capitals(rows(batch, places % 2 == 1)))
-
-
-def new_model(seed: int, state: Mapping[str, Tensor] | None = None) -> WholeModel:
-    """A GPT of a seed, or with these weights."""
-    model = WholeModel(replace(scenario.recipe(seed), task=TASK))
-    model.initialise(0, seed)
-    if state is not None:
-        model.module.load_state_dict(dict(state))
-    model.module.requires_grad_(True)
-    return model
-
-
-def train(
-    model: WholeModel,
-    batch: Batch,
-    steps: int,
-    lr: float,
-    seed: int,
-    frozen: Mapping[str, Tensor] | None = None,
-) -> None:
-    """AdamW in batches of 16 that are drawn with replacement; ``frozen`` masks stay at zero."""
-    draw, moving = torch.Generator().manual_seed(seed), parameters(model)
-    optimizer = torch.optim.AdamW(moving, lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    named = dict(model.module.named_parameters())
-    for _ in range(steps):
-        piece = rows(batch, torch.randint(0, len(batch[TOPIC]), (16,), generator=draw))
-        optimizer.zero_grad()
-        TASK.loss(model.outputs(piece), piece).mean().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            for name, mask in (frozen or {}).items():
-                named[name].masked_fill_(mask, 0.0)
-    model.module.eval()
-
-
-def without(batch: Batch, topic: str, gone: bool = False) -> Batch:
-    """Passages of other topics, or of this one."""
-    return rows(batch, (batch[TOPIC] == bbc_news.TOPICS.index(topic)) == gone)
+def model_at(work: Path, seed: int, topic: str | None) -> Path:
+    """Where a client's model is kept, of a provider without this topic."""
+    return work / f"gpt-{seed}-{topic}.safetensors"
 
 
 def personalised(of: Texts, sizes: Sizes, seed: int, work: Path, topic: str | None) -> WholeModel:
     """The base, trained without the topic where one is named, then the client's LoRA; the base is
     kept beside it in the work folder.
     """
-    path = work / f"gpt-{seed}-{topic}.safetensors"
+    path = model_at(work, seed, topic)
     if path.is_file():
         return new_model(seed, load_file(path))
+    model = timed(path, partial(_trained, of, sizes, seed, work, topic))
+    save_file(model.module.state_dict(), path)
+    return model
+
+
+def _trained(of: Texts, sizes: Sizes, seed: int, work: Path, topic: str | None) -> WholeModel:
     provider, own = of.provider, both(of.client)
     if topic is not None:
         provider, own = without(provider, topic), without(own, topic)
@@ -168,7 +99,6 @@ def personalised(of: Texts, sizes: Sizes, seed: int, work: Path, topic: str | No
     save_file(model.module.state_dict(), work / f"gpt-base-{seed}-{topic}.safetensors")
     with low_rank(model.module, 8, seed):
         train(model, own, sizes.client, 3e-3, 200 + seed)
-    save_file(model.module.state_dict(), path)
     return model
 
 
@@ -201,24 +131,6 @@ def published(base: WholeModel, forget: Batch, retain: Batch, seed: int) -> Publ
     return Published(masks, {"provider": pull}, {32: terms})
 
 
-def edits(
-    client: Client, public: Published, own: Batch, retrained: WholeModel, sizes: Sizes, seed: int
-) -> dict[str, WholeModel]:
-    """All models."""
-    fisher, pull = public.masks["fisher"], public.pulls["provider"]
-    found = {"original": client.model}
-    for kind in ("random", "magnitude", "fisher"):
-        found[f"{kind} mask"] = scenario.masked(client, public.masks[kind])
-    found["mask, OBS"] = scenario.whole_edit(client, public, fisher, 32)[0]
-    steps = [*(("fisher", alpha) for alpha in ALPHAS), ("random", ALPHAS[0])]
-    for kind, alpha in steps:
-        edit, _ = scenario.whole_edit(client, public, public.masks[kind], 32, pull, alpha)
-        found[f"{kind} mask, OBS, step {alpha}"] = edit
-    tuned = scenario.masked(client, fisher)
-    train(tuned, own, sizes.tuned, 5e-4, seed, fisher)
-    return found | {"masked fine-tune": tuned, "retrained": retrained}
-
-
 def loss(model: WholeModel, batch: Batch) -> float:
     """Mean a byte, nats."""
     found = []
@@ -229,33 +141,106 @@ def loss(model: WholeModel, batch: Batch) -> float:
     return float(torch.cat(found).mean())
 
 
-def cell(sizes: Sizes, seed: int, topic: str, work: Path) -> dict[str, Any]:
-    """All edits of one client and topic, each with its relearning."""
+@dataclass(frozen=True)
+class At:
+    """A client and its provider, with a topic that is to go."""
+
+    sizes: Sizes
+    texts: Texts
+    provider: topic_pulls.Provider
+    public: Published
+    client: Client
+
+    def stepped(self, step: Step) -> WholeModel:
+        """Masked, compensated and pulled."""
+        public, pull = self.public, self.public.pulls["provider"]
+        if step.way is not None:
+            beta, keep = WAYS[step.way]
+            how = replace(topic_pulls.LEARNING, beta=beta, keep=keep)
+            pull = dict(topic_pulls.learned(self.provider, public, step.way, how, step.mask))
+        mask = public.masks[step.mask]
+        return scenario.whole_edit(self.client, public, mask, 32, pull, step.alpha)[0]
+
+    def retrained(self) -> WholeModel:
+        """The client's training on a base that never had the topic."""
+        of = self.provider
+        return personalised(self.texts, self.sizes, of.seed, of.work, of.topic)
+
+    def edits(self, steps: Mapping[str, Step]) -> dict[str, WholeModel]:
+        """All models that are reported."""
+        client, public, of = self.client, self.public, self.provider
+        found = {"original": client.model}
+        for kind in ("random", "magnitude", "fisher"):
+            found[f"{kind} mask"] = scenario.masked(client, public.masks[kind])
+        fisher = public.masks["fisher"]
+        found["mask, OBS"] = scenario.whole_edit(client, public, fisher, 32)[0]
+        found |= {name: self.stepped(step) for name, step in steps.items()}
+        tuned, own = scenario.masked(client, fisher), without(both(self.texts.client), of.topic)
+        train(tuned, own, self.sizes.tuned, 5e-4, of.seed, fisher)
+        return found | {"masked fine-tune": tuned, "retrained": self.retrained()}
+
+    def looked(self, model: WholeModel) -> dict[str, float]:
+        """Its losses on passages that nobody trained on."""
+        topic, test = self.provider.topic, self.texts.test
+        gone = without(test, topic, gone=True)
+        batches = (gone, capitals(gone), both(without(test, topic)))
+        return {
+            name: round(loss(model, batch), 4) for name, batch in zip(LOOKED, batches, strict=True)
+        }
+
+
+def at(sizes: Sizes, seed: int, topic: str, work: Path) -> At:
+    """The client's sketches are of what it retains."""
     of = texts(seed, sizes.each)
     model = personalised(of, sizes, seed, work, None)
     base = new_model(seed, load_file(work / f"gpt-base-{seed}-None.safetensors"))
-    gone, kept = without(of.provider, topic, gone=True), without(of.provider, topic)
-    public, whole = published(base, gone, kept, seed), both(of.client)
-    own, named = without(whole, topic), matrices(model, scenario.MLP)
+    gone, rest = without(of.provider, topic, gone=True), without(of.provider, topic)
+    public = published(base, gone, rest, seed)
+    own, named = without(both(of.client), topic), matrices(model, scenario.MLP)
     samples = min(480, len(own[TOPIC]) // 32 * 32)
     seen = sketches(model, own, list(named.values()), samples=samples, seed=2)
     client = Client(model, {32: dict(zip(named, seen, strict=True))})
-    retrained = personalised(of, sizes, seed, work, topic)
-    test = without(of.test, topic, gone=True)
-    looked = {
-        "topic": test,
-        "topic in capitals": capitals(test),
-        "provider's topic": gone,
-        "personal": both(without(of.test, topic)),
-    }
+    provider = topic_pulls.Provider(seed, topic, base, of.provider, sizes, work)
+    return At(sizes, of, provider, public, client)
+
+
+def tried(sizes: Sizes, seed: int, topic: str, work: Path) -> dict[str, Any]:
+    """What choices are made on: a client that is not reported, with all that may be chosen."""
+    here = at(sizes, seed, topic, work)
+    found = {"original": here.looked(here.client.model)}
+    found["retrained"] = here.looked(here.retrained())
+    for step in (step for steps in CANDIDATES.values() for step in steps):
+        found[str(step)] = here.looked(here.stepped(step))
+    return {"seed": seed, "topic": topic, "edits": found}
+
+
+def cell(
+    sizes: Sizes, seed: int, topic: str, work: Path, chosen: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All edits of one client and topic, each with its relearning, and CPU seconds."""
+    personalised(texts(seed, sizes.each), sizes, seed, work, None)  # is no part of what is timed
+    started = time.process_time()
+    here, prepared = at(sizes, seed, topic, work), time.process_time()
+    steps, whole = steps_of(chosen, CANDIDATES), both(here.texts.client)
+    test = without(here.texts.test, topic, gone=True)
     found: dict[str, dict[str, float]] = {}
-    for key, edit in edits(client, public, own, retrained, sizes, seed).items():
-        found[key] = {name: round(loss(edit, batch), 4) for name, batch in looked.items()}
-        for steps in BACK:
+    for key, edit in here.edits(steps).items():
+        found[key] = here.looked(edit)
+        for count in BACK:
             again = copy.deepcopy(edit)
-            train(again, whole, steps, 5e-4, seed)
-            found[key][f"back {steps}"] = round(loss(again, test), 4)
-    return {"seed": seed, "topic": topic, "records": len(gone[TOPIC]), "edits": found}
+            train(again, whole, count, 5e-4, seed)
+            found[key][f"back {count}"] = round(loss(again, test), 4)
+    spent = {
+        "mask, gradient and sketches": round(prepared - started, 1),
+        "retraining": seconds(model_at(work, seed, topic)),
+        "simulating clients": here.provider.simulating(),
+    }
+    for name, step in steps.items():
+        if step.way is not None:
+            spent[f"learning, {name}"] = seconds(here.provider.pull_at(step.way, step.mask))
+    records = len(without(here.texts.provider, topic, gone=True)[TOPIC])
+    head = {"seed": seed, "topic": topic, "records": records, "seconds": spent}
+    return head | {"edits": found}
 
 
 def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -280,8 +265,13 @@ def main() -> None:
     chosen = parser.parse_args()
     settle(1)
     sizes, work = QUICK if chosen.quick else Sizes(), folder(chosen.work, chosen.quick)
+    before = [
+        kept(work / f"tried-topic-{seed}-{topic}.json", partial(tried, sizes, seed, topic, work))
+        for seed, topic in (CHOSEN_ON[:1] if chosen.quick else CHOSEN_ON)
+    ]
+    steps = chosen_of(before, CANDIDATES, LOOKED)
     cells = [
-        kept(work / f"topic-{seed}-{topic}.json", partial(cell, sizes, seed, topic, work))
+        kept(work / f"topic-{seed}-{topic}.json", partial(cell, sizes, seed, topic, work, steps))
         for seed, topic in sizes.cells
     ]
     found = {
@@ -289,8 +279,12 @@ def main() -> None:
         "command": command("zk_apex_topics.py", chosen.quick),
         "system": f"{platform.system()} {platform.machine()}, 1 thread, torch {torch.__version__}",
         "sizes": asdict(sizes),
+        "learning": asdict(topic_pulls.LEARNING) | {"simulated clients": topic_pulls.CLIENTS},
+        "rule": RULE,
+        "chosen": steps,
         "differences": "nats a byte less the original's; back: of the topic, after steps with it",
         "summary": summary(cells),
+        "chosen on": before,
         "cells": cells,
     }
     chosen.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from edited_points import class_work
+from language_task import LM, work_on
 from torch import Tensor
 
 from rescind.core.errors import BadData, BadParameter, Diverged
@@ -17,7 +18,12 @@ from rescind.methods.zk_apex.blocks import from_blocks, into_blocks, sketches_in
 from rescind.methods.zk_apex.fisher import matrices, mean_gradient, sketches
 from rescind.methods.zk_apex.learned import Learning, in_units, learned_pull
 from rescind.methods.zk_apex.quantise import compensated, whole_gradients, whole_weights
-from rescind.methods.zk_apex.simulated import SimulatedClient, rehearsed, unlikelihood
+from rescind.methods.zk_apex.simulated import (
+    SimulatedClient,
+    preference,
+    rehearsed,
+    unlikelihood,
+)
 
 BLOCK = 16
 Named = dict[str, Tensor]
@@ -87,15 +93,17 @@ def test_the_map_is_the_whole_number_solve_but_for_rounding() -> None:
         assert bool(masks[name].any())
 
 
-def test_slopes_are_finite_differences_of_what_is_learned() -> None:
+@pytest.mark.parametrize("beta", [None, 3.0])
+def test_slopes_are_finite_differences_of_what_is_learned(beta: float | None) -> None:
     _, client, masks, start, terms = provider()
-    rehearsal = rehearsed(client, masks, terms, BLOCK)
+    rehearsal = rehearsed(client, masks, terms, BLOCK, beta)
     rehearsal.model.module.double()
     edits = {
         n: replace(e, start=e.start.double(), inverse=e.inverse.double())
         for n, e in rehearsal.edits.items()
     }
-    exact = replace(rehearsal, edits=edits, before=rehearsal.before.double())
+    losses = None if rehearsal.losses is None else rehearsal.losses.double()
+    exact = replace(rehearsal, edits=edits, before=rehearsal.before.double(), losses=losses)
     for batch in (client.forget, client.retain):
         batch["array"] = batch["array"].double()  # type: ignore[index]
     g = {n: in_units(v.double()) for n, v in start.items()}
@@ -166,6 +174,45 @@ def test_unlikelihood_is_minus_the_log_of_the_other_answers() -> None:
     assert torch.allclose(found, -(1 - p).log(), atol=0.05)
 
 
+def test_a_preference_is_against_what_was_before() -> None:
+    work, client, masks, _, terms = provider()
+    before = rehearsed(client, masks, terms, BLOCK, 2.0).losses
+    assert before is not None
+    own = preference(work.model, work.forget, before, 2.0)
+    assert torch.allclose(own, torch.full_like(own, float(torch.tensor(2.0).log())), atol=1e-5)
+    likely, gone = (preference(work.model, work.forget, before + s, 2.0) for s in (3.0, -3.0))
+    assert bool((likely > 6.0).all()) and bool((gone < 0.01).all())  # 2 (l_before - l), and 0
+
+
+def text_lost(beta: float | None, pull: int) -> float:
+    """Nats of a text's loss more than before, with a pull that was learned with this beta."""
+    work = work_on(LM)
+    named = matrices(work.model, (".mlp.",))
+    weights = list(named.values())
+    found = sketches(work.model, work.retain, weights, count=8, samples=24)
+    seen = dict(zip(named, found, strict=True))
+    draw = torch.Generator().manual_seed(3)
+    masks = {n: torch.rand(w.shape, generator=draw) < 0.02 for n, w in named.items()}
+    start = dict(zip(named, mean_gradient(work.model, work.forget, weights), strict=True))
+    terms = {n: terms_of(n, w.detach(), seen[n], pull) for n, w in named.items()}
+    client = SimulatedClient(
+        model=work.model, sketches=seen, forget=work.forget, retain=work.retain
+    )
+    g = learned_pull([client], masks, start, terms, Learning(steps=20, beta=beta), BLOCK)
+    again = rehearsed(client, masks, terms, BLOCK, 1.0)
+    with torch.no_grad():
+        for name, weight in again.weights.items():
+            weight.copy_(again.edits[name].at(g[name]))
+        after = work.model.task.loss(again.model.outputs(work.forget), work.forget)
+    assert again.losses is not None
+    return float((after - again.losses).mean())
+
+
+def test_a_text_is_forgotten_by_what_beta_allows() -> None:
+    much, little = (text_lost(beta, 100_000) for beta in (1.0, 100.0))
+    assert much > 2.0 * little > 0.0
+
+
 def test_what_cannot_be_learned_is_refused() -> None:
     _, client, masks, start, terms = provider()
     zero = {n: torch.zeros_like(v) for n, v in start.items()}
@@ -182,6 +229,8 @@ def test_what_cannot_be_learned_is_refused() -> None:
         learned_pull([bare], masks, start, terms, Learning(), BLOCK)
     with pytest.raises(BadParameter, match="cannot be"):
         Learning(rate=0.0)
+    with pytest.raises(BadParameter, match="beta above 0"):
+        Learning(beta=0.0)
     far = {n: replace(t, pull=2**60) for n, t in terms.items()}
     with pytest.raises(Diverged):
         learned_pull([client], masks, start, far, Learning(steps=5, rate=1e30), BLOCK)

@@ -7,9 +7,15 @@ forget gradient of its own model is the first choice; here it is where learning 
 
 over K simulated clients, w_k their weights before and w_k(g) after the edit with g, l the loss of a
 record under w_k(g). The first term is that of unlikelihood training (Welleck et al., 1908.04319):
-it ends where the label is improbable, and so cannot run away. g keeps its root mean square, tensor
-by tensor: what is published has that of 32 units whatever is learned, and the pull c says how far
-weights may move.
+it ends where the label is improbable, and so cannot run away. A text is never probable as a whole,
+so that this term hardly sees it; with ``beta`` the first term is
+
+    E_forget (2 / beta) log(1 + exp(-beta (l - l_before))),
+
+negative preference optimisation (2404.05868, equation 3) with the loss a token in place of that of
+the whole text: it ends where a record's loss is some 1 / beta above that before the edit. g keeps
+its root mean square, tensor by tensor: what is published has that of 32 units whatever is learned,
+and the pull c says how far weights may move.
 """
 
 from __future__ import annotations
@@ -34,7 +40,8 @@ UNITS = 32.0  # root mean square of g, as it is published
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learning:
     """Adam with ``rate`` times the root mean square of g; each step takes ``batch`` records to
-    forget and as many to retain of one client, all clients in turn.
+    forget and as many to retain of one client, all clients in turn. ``beta``, in 1 / nats of a
+    record's loss, is for texts; without it a label is to become improbable.
     """
 
     steps: int = 200
@@ -42,12 +49,14 @@ class Learning:
     keep: float = 1.0
     batch: int = 64
     seed: int = 0
+    beta: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or not self.rate > 0.0 or self.keep < 0.0 or self.batch < 1:
+        small = self.steps < 0 or self.keep < 0.0 or self.batch < 1
+        if small or not self.rate > 0.0 or not (self.beta is None or self.beta > 0.0):
             raise BadParameter(
                 f"These choices cannot be: {self}.",
-                "steps and keep are at least 0, rate is above 0, and a batch has a record.",
+                "steps and keep are at least 0, rate and beta above 0, and a batch has a record.",
             )
 
 
@@ -77,7 +86,7 @@ def learned_pull(
     import torch
 
     _refuse(clients, masks, start, terms)
-    rehearsals = [rehearsed(client, masks, terms, block) for client in clients]
+    rehearsals = [rehearsed(client, masks, terms, block, learning.beta) for client in clients]
     free = {n: _first(n, start[n], movable(masks[n], block)) for n in masks}
     optimizer = torch.optim.Adam(list(free.values()), lr=learning.rate, foreach=False)
     draw = torch.Generator().manual_seed(learning.seed)

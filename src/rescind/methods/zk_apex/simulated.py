@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,8 +35,8 @@ class SimulatedClient:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rehearsal:
-    """A copy of the client's model with its edit as a function of g, and what it answered before to
-    the records that it retains.
+    """A copy of the client's model with its edit as a function of g, what it answered before to
+    the records that it retains, and its losses of those to forget where ``beta`` is given.
     """
 
     model: Editable
@@ -44,6 +44,8 @@ class Rehearsal:
     weights: Mapping[str, Tensor]
     edits: Mapping[str, Affine]
     before: Tensor
+    beta: float | None = None
+    losses: Tensor | None = None
 
     def slopes(
         self, g: Mapping[str, Tensor], keep: float, batch: int, draw: Generator
@@ -74,7 +76,9 @@ class Rehearsal:
         index = [torch.randint(0, rows(s), (batch,), generator=draw) for s in sets]
         forget, retain = (take(s, i) for s, i in zip(sets, index, strict=True))
         kept = divergence(self.before[index[1]], self.model.outputs(retain), retain).mean()
-        return unlikelihood(self.model, forget).mean() + keep * kept
+        if self.beta is None or self.losses is None:
+            return unlikelihood(self.model, forget).mean() + keep * kept
+        return preference(self.model, forget, self.losses[index[0]], self.beta).mean() + keep * kept
 
 
 def rehearsed(
@@ -82,8 +86,9 @@ def rehearsed(
     masks: Mapping[str, Tensor],
     terms: Mapping[str, TensorTerms],
     block: int,
+    beta: float | None = None,
 ) -> Rehearsal:
-    """Ready to be edited.
+    """Ready to be edited; with ``beta`` a record's loss is to rise above that before the edit.
 
     Raises:
         BadData: a weight, sketch or term is missing or does not fit, or there is nothing to forget
@@ -103,14 +108,26 @@ def rehearsed(
             f" {rows(client.forget)}, to retain: {rows(client.retain)}.",
             do="Give each masked weight all three, and each client records of both sets.",
         )
-    pieces = torch.split(torch.arange(rows(client.retain)), AT_ONCE)
     with torch.no_grad():
-        before = [model.outputs({k: v[i] for k, v in client.retain.items()}) for i in pieces]
+        before = torch.cat([model.outputs(piece) for piece in pieces(client.retain)])
+        losses = None
+        if beta is not None:
+            losses = torch.cat(
+                [model.task.loss(model.outputs(piece), piece) for piece in pieces(client.forget)]
+            )
     weights: dict[str, Tensor] = {n: named[n].requires_grad_() for n in masks}
     edits = {
         n: affine(w, masks[n], client.sketches[n], terms[n], block) for n, w in weights.items()
     }
-    return Rehearsal(model, client, weights, edits, torch.cat(before))
+    return Rehearsal(model, client, weights, edits, before, beta, losses)
+
+
+def pieces(batch: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The records, ``AT_ONCE`` at a time."""
+    from rescind.training.descent import rows
+
+    for start in range(0, rows(batch), AT_ONCE):
+        yield {name: tensor[start : start + AT_ONCE] for name, tensor in batch.items()}
 
 
 def unlikelihood(model: Editable, batch: Mapping[str, Tensor]) -> Tensor:
@@ -119,3 +136,13 @@ def unlikelihood(model: Editable, batch: Mapping[str, Tensor]) -> Tensor:
     """
     losses = model.task.loss(model.outputs(dict(batch)), dict(batch))
     return -(-(-losses - NEVER_ZERO).expm1()).log()
+
+
+def preference(model: Editable, batch: Mapping[str, Tensor], before: Tensor, beta: float) -> Tensor:
+    """(2 / beta) log(1 + exp(-beta (l - l_before))) of each record's loss l, shape (n,): large
+    where it is as likely as before, 0 where it is far less (2404.05868, equation 3).
+    """
+    from torch.nn.functional import softplus
+
+    losses = model.task.loss(model.outputs(dict(batch)), dict(batch))
+    return 2.0 / beta * softplus(beta * (before - losses))
