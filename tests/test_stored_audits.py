@@ -151,8 +151,9 @@ def test_margins_meet_and_miss_what_their_page_says() -> None:
     for (audit, kind, n), row in at.items():
         share, (low, high) = row["rejected"]["share"], row["rejected"]["interval"]
         assert f"| {audit} | {kind} | {n} | {share:.2f} ({low:.2f} to {high:.2f}) |" in text
-    missed = [(t["models_are"], t["n"]) for t in found["targets"] if not t["met"]]
-    assert [n for _, n in missed] == [1]  # false positives for one record, by chance
+    assert all(target["met"] for target in found["targets"])
+    cut = at["margins", "cut", 100]
+    assert cut["extent_mean"] < 0.5 < cut["rejected"]["share"]  # found, and told as a part
     price = stored("backdoor")["price"]["ratios"]
     assert all(price[name]["met"] for name in price if price[name]["goal"])
     for name in ("retraining / margins", "backdoors with training / margins"):
