@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
@@ -43,7 +44,7 @@ def chosen_of(
     found = {}
     for row, steps in candidates.items():
         away = {str(step): distance(simulated, str(step), keys) for step in steps}
-        found[row] = {"step": min(away, key=lambda name: away[name]), "distances": away}
+        found[row] = {"step": min(away.items(), key=itemgetter(1))[0], "distances": away}
     return found
 
 

@@ -9,7 +9,6 @@ than it was before the edit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -110,11 +109,12 @@ def simulated(of: Provider, number: int) -> SimulatedClient:
 
 def learned(
     of: Provider, public: Published, way: str, how: Learning, mask: str
-) -> Mapping[str, Tensor]:
+) -> dict[str, Tensor]:
     """The direction that the provider publishes; it is kept, with its CPU seconds."""
     path = of.pull_at(way, mask)
     if path.is_file():
-        return load_file(path)
+        kept: dict[str, Tensor] = load_file(path)
+        return kept
     clients = [simulated(of, n) for n in of.numbers()]
     terms, start = at(public.terms[32], LEARNED_AT), public.pulls["provider"]
     how = replace(how, steps=min(how.steps, of.sizes.client))

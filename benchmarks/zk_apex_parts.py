@@ -314,20 +314,18 @@ def cell(bench: scenario.Bench, seed: int, name: str, chosen: Mapping[str, Any])
 
 
 def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over clients, with the ends of 95 % t intervals, by kind of part and edit."""
+    """Means over clients, with the ends of 95 % t intervals, by kind of part and edit; differences
+    are from each client's own original.
+    """
     told: dict[str, Any] = {}
     for kind in ("subgroup", "random"):
         own = [c["edits"] for c in cells if c["part"].startswith("random") == (kind == "random")]
         told[kind] = {
             name: {key: spread([e[name][key] for e in own]) for key in own[0][name]}
+            | {"forget - beside": spread([e[name]["forget"] - e[name]["beside"] for e in own])}
             | {
-                "forget - beside": spread([e[name]["forget"] - e[name]["beside"] for e in own]),
-                "personal - original": spread(
-                    [e[name]["personal"] - e["original"]["personal"] for e in own]
-                ),
-                "forget - original": spread(
-                    [e[name]["forget"] - e["original"]["forget"] for e in own]
-                ),
+                f"{key} - original": spread([e[name][key] - e["original"][key] for e in own])
+                for key in own[0][name]
             }
             for name in (own[0] if own else ())
         }

@@ -157,7 +157,7 @@ class At:
         if step.way is not None:
             beta, keep = WAYS[step.way]
             how = replace(topic_pulls.LEARNING, beta=beta, keep=keep)
-            pull = dict(topic_pulls.learned(self.provider, public, step.way, how, step.mask))
+            pull = topic_pulls.learned(self.provider, public, step.way, how, step.mask)
         mask = public.masks[step.mask]
         return scenario.whole_edit(self.client, public, mask, 32, pull, step.alpha)[0]
 

@@ -105,3 +105,89 @@ def test_it_runs(tmp_path: Path) -> None:
     for cell in found["cells"]:
         assert CONTROLS | {"fisher mask", "mask, OBS"} == set(cell["edits"])
         assert cell["gradient refused"]  # there are too few records, and no records' at all
+
+
+def test_nine_of_each_are_told_and_none_that_a_step_was_chosen_on(parts: ModuleType) -> None:
+    whole = json.loads(STORED.read_text())
+    random = [c for c in whole["cells"] if c["part"].startswith("random")]
+    halves = [c for c in whole["cells"] if c not in random]
+    for cells in (random, halves):
+        assert len({(c["seed"], c["part"]) for c in cells}) == len(cells) == 9
+        assert len({c["seed"] for c in cells}) == 3
+    assert all(bool(c["gradient refused"]) == (c in random) for c in whole["cells"])
+    told, before = (
+        [{c[k] for c in cells} for k in ("seed", "part")] for cells in (halves, whole["chosen on"])
+    )
+    assert not told[0] & before[0] and not told[1] & before[1]
+    rows = parts.CANDIDATES
+    assert parts.chosen_of(whole["chosen on"], rows, parts.LOOKED) == whole["chosen"]
+
+
+def test_the_page_says_what_was_found() -> None:
+    whole = json.loads(STORED.read_text())
+    text = (ROOT / "docs" / "methods" / "zk_apex.md").read_text()
+    assert f"`{whole['command']}`" in text
+    back = ("personal - original", "back 10", "back 50")
+    for kind, keys in (
+        ("subgroup", ("forget", "forget shifted", "beside", *back)),
+        ("random", ("forget", "forget - beside", *back)),
+    ):
+        edits = whole["summary"][kind]
+        assert set(edits) >= CONTROLS
+        assert ("mask, OBS, learned step" in edits) == (kind == "subgroup")
+        for name, edit in edits.items():
+            cells = [
+                (
+                    "{:+.3f} ({:+.3f} to {:+.3f})" if "-" in k else "{:.3f} ({:.3f} to {:.3f})"
+                ).format(*edit[k])
+                for k in keys
+            ]
+            assert f"| {name} | {' | '.join(cells)} |" in text, (kind, name)
+
+
+def test_a_half_takes_the_other_half_along() -> None:
+    edits = json.loads(STORED.read_text())["summary"]["subgroup"]
+    step, learned, hard, retrained = (
+        edits[k]
+        for k in (
+            "mask, OBS, step",
+            "mask, OBS, learned step",
+            "mask, OBS, step 0.012",
+            "retrained",
+        )
+    )
+    for edit in (step, learned, hard):
+        assert edit["beside - original"][2] < 0.0 and edit["forget - original"][2] < 0.0
+        assert edit["forget shifted"][1] > retrained["forget shifted"][2]
+    low, high = retrained["beside - original"][1:]
+    assert low < 0.0 < high
+    for key in ("forget", "forget shifted"):
+        assert retrained[key][0] < learned[key][0] < step[key][0]
+    assert learned["beside"][0] > step["beside"][0] > hard["beside"][0]
+    assert hard["personal - original"][2] < 0.0
+    for name, edit in edits.items():
+        for key in ("back 10 - original", "back 50 - original"):
+            low, high = edit[key][1:]
+            assert (high < 0.0) == (name == "retrained"), (name, key)
+            assert low <= 0.0, (name, key)
+
+
+def test_of_a_random_share_there_is_nothing_to_see() -> None:
+    edits = json.loads(STORED.read_text())["summary"]["random"]
+    low, high = edits["original"]["forget - beside"][1:]
+    assert low < 0.0 < high
+    for name, edit in edits.items():
+        low, high = edit["forget - original"][1:]
+        assert (high < 0.0) == (name == "fisher mask") and low <= 0.0 <= max(high, 0.0), name
+    mask = edits["fisher mask"]
+    assert mask["personal - original"][0] < mask["forget - original"][0]
+    costs = {k for k, e in edits.items() if e["personal - original"][2] < 0.0}
+    assert costs == {"fisher mask", "random mask", "mask, OBS", "masked fine-tune"}
+
+
+def test_what_learning_takes_is_what_the_page_says() -> None:
+    halves = [c for c in json.loads(STORED.read_text())["cells"] if "random" not in c["part"]]
+    spent = {k: sum(c["seconds"][k] for c in halves) / 9 for k in halves[0]["seconds"]}
+    assert spent["learning"] == pytest.approx(13.0, abs=0.6)
+    assert spent["simulating clients"] == pytest.approx(42.0, abs=0.6)
+    assert spent["retraining"] == pytest.approx(88.0, abs=0.6)
