@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from parties import accuracy, client, forgetting, made, provider, quiet, receipt_of, received
 
+import rescind.zk.client
 from rescind.core.canonical import digest, plain
 from rescind.core.errors import BadData, BadParameter, Refused, VerificationFailed
-from rescind.proofs.mask_proof import soundness
+from rescind.proofs.mask_proof import soundness, truth
 from rescind.proofs.mask_proof.sizes import LONGEST, Limits, cost_of, held
 from rescind.proofs.mask_proof.soundness import columns_for
 from rescind.proofs.mask_proof.statement import Public
-from rescind.proofs.mask_proof.truth import Secret
+from rescind.proofs.mask_proof.truth import Secret, slack_of
 from rescind.proofs.mask_proof.witness import stack_witness
 from rescind.proofs.signing import load_public
 from rescind.workspace import new_workspace
@@ -131,6 +132,25 @@ def test_blocks_that_cannot_be_met_are_masked_only_and_declared() -> None:
     assert stack_witness(said, epoch.public, secret, spare, 0).row("aux", 0).size
     with pytest.raises(VerificationFailed, match="residual"):
         stack_witness(replace(said, exceptions=()), epoch.public, secret, spare, 0)
+
+
+def test_blocks_are_solved_and_summed_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    (got, *_), own, order = received(), client(), made()
+    statement = got.statement
+    before = whole(own.weights, statement.tensors, statement.block)
+    gradients = whole_gradients(own.gradients, statement.tensors, statement.block)
+    at_once = carried_out(before, gradients, order.public, statement)
+    secret = Secret(before, gradients, at_once.weights)
+    floorless = tuple(replace(t, floor=-(2**40)) for t in statement.tensors)
+    statement = replace(statement, tensors=floorless)
+    slack = slack_of(statement, order.public, secret)
+    monkeypatch.setattr(rescind.zk.client, "AT_ONCE", 7)
+    monkeypatch.setattr(truth, "AT_ONCE", 5)
+    apart = carried_out(before, gradients, order.public, statement)
+    assert len(before) > 14
+    assert np.abs(apart.weights - at_once.weights).max() <= 1  # sums of another order are rounded
+    assert (apart.weights[order.public.mask] == 0).all()
+    assert (slack_of(statement, order.public, secret) == slack).all()
 
 
 def test_other_numbers_of_gradients_than_the_epochs_are_refused() -> None:
