@@ -7,8 +7,8 @@ solved and true, and weights and gradients are mapped as a client's are. A case 
 weights and a row size. Each runs in a process of its own, whose peak memory is told; the first
 proof of a small statement compiles the loops and is not counted. Right before and after each case a
 small one is proved, always the same: processor seconds of a busy machine are longer, and their
-ratio is not. Cases that are not run again are kept from
-benchmarks/results/mask_proof.json, which it writes. One thread.
+ratio is not. Cases that are not run again are kept from the file that it writes:
+benchmarks/results/mask_proof_avx512.json with AVX-512, mask_proof.json without. One thread.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from rescind.proofs.mask_proof.statement import ROOTS, VERSION, Public, Statemen
 from rescind.proofs.mask_proof.truth import Secret
 from rescind.proofs.mask_proof.verifier import verify
 
-RESULT = Path(__file__).parent / "results" / "mask_proof.json"
+RESULTS = Path(__file__).parent / "results"
 BLOCK, SKETCHES, SHARE = 64, 32, 0.04
 CASES = (
     "131072:3072",
@@ -179,12 +179,12 @@ def run(weights: int, size: int, opened: int) -> dict[str, Any]:
     }
 
 
-def instructions() -> str:
+def instructions() -> list[str]:
     """Which of those that the loops gain most by this processor has, where that is known."""
     known = Path("/proc/cpuinfo")
     found = known.read_text().split() if known.exists() else []
     names = {"avx512f": "AVX-512", "avx2": "AVX2", "sha_ni": "SHA"}
-    return " ".join(["with", *(told for name, told in names.items() if name in found)])
+    return [told for name, told in names.items() if name in found]
 
 
 def main() -> None:
@@ -193,7 +193,8 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=CASES, metavar="WEIGHTS:ROW_SIZE")
     parser.add_argument("--opened", type=int, default=244)
     parser.add_argument("--one", help="only this case, to standard output")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    name = "mask_proof_avx512" if "AVX-512" in instructions() else "mask_proof"
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
     chosen = parser.parse_args()
     if chosen.one:
         weights, size = map(int, chosen.one.split(":"))
@@ -219,10 +220,11 @@ def kept(path: Path) -> dict[tuple[int, int], dict[str, Any]]:
 
 def store(path: Path, rows: dict[tuple[int, int], dict[str, Any]]) -> None:
     """Write what was found so far."""
+    kind = " ".join(instructions())
     found = {
         "what": "Cost of committing, proving and verifying a mask, true of drawn weights.",
         "command": "python benchmarks/mask_proof.py",
-        "system": f"{platform.system()} {platform.machine()}, 1 thread, {instructions()}",
+        "system": f"{platform.system()} {platform.machine()}, 1 thread, with {kind}",
         "block": BLOCK,
         "sketches": SKETCHES,
         "masked": SHARE,
