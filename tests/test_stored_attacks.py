@@ -6,12 +6,15 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from rescind.audits.one_run import epsilon_from_guesses
 from rescind.metrics.statistics import clopper_pearson
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +33,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
     """A benchmark as a module: they are no package, and one may import another."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield importlib.import_module
-    for name in ("membership_attacks", "treated_shadows", "shadow_training"):
+    for name in ("membership_attacks", "treated_shadows", "shadow_training", "planted_records"):
         sys.modules.pop(name, None)
 
 
@@ -46,6 +49,41 @@ def test_every_attack_stands_on_the_page_with_its_rates() -> None:
     minutes = (seconds["training"] + seconds["scoring"]) / 60
     assert minutes < 20 and f"{minutes:.1f} minutes of one core" in PAGE
     assert f"epsilon of at least {found['epsilon']['at_least']:.2f}" in PAGE
+
+
+def test_what_planted_records_show_stands_on_the_page() -> None:
+    found = stored("planted_records")
+    size = found["measured"]
+    for row in found["rows"]:
+        low, high, mean = min(row["epsilon"]), max(row["epsilon"]), fmean(row["epsilon"])
+        bounds = [
+            epsilon_from_guesses(right, size["guesses"], size["planted"], size["delta"])
+            for right in row["right"]
+        ]
+        assert bounds == pytest.approx(row["epsilon"], abs=1e-3)
+        assert len(bounds) == len(size["seeds"]) == 5
+        told = [
+            f"| {min(row['right'])} to {max(row['right'])} ",
+            f"| {mean:.2f} ({low:.2f} to {high:.2f}) ",
+            f"| {row['accuracy']:.1%} |",
+        ]
+        lines = [line for line in PAGE.splitlines() if line.endswith("".join(told))]
+        assert any(
+            f"| {row['network']}, {row['epochs']} epochs |" in line and row["model"] in line
+            for line in lines
+        ), row
+    rows = {(r["network"], r["epochs"], r["model"]): r["epsilon"] for r in found["rows"]}
+    assert min(rows["cnn", 24, "finetune"]) > 2
+    assert max(rows["cnn", 24, "retrained without them"]) < 0.1
+
+
+def test_planted_records_are_told_from_those_whose_coin_fell_otherwise(script: Script) -> None:
+    bench = script("planted_records")
+    size = replace(bench.QUICK, planted=60, images=100)
+    found = {row["model"]: row for row in bench.rows_of(size, *bench.UNLEARNED)}
+    assert set(found) == {"as trained", "retrained without them", *bench.METHODS}
+    assert found["as trained"]["right"][0] > found["retrained without them"]["right"][0]
+    assert found["as trained"]["epsilon"][0] > 0
 
 
 def test_what_u_lira_flags_stands_on_the_page() -> None:

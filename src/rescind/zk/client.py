@@ -164,7 +164,8 @@ def carried_out(
     after, exceptions, largest = copied(weights), list[int](), 0
     limit, most = 2 ** (statement.residual_bits - 1), layout_of(statement).offset
     for t, here in _pieces(statement):
-        parts = (weights[here], public.mask[here], gradients[here].astype(np.int64))
+        # a mask that was read from a file cannot be written to, which torch asks of what it shares
+        parts = (weights[here], public.mask[here].copy(), gradients[here].astype(np.int64))
         w, m, g = (torch.from_numpy(np.ascontiguousarray(p)) for p in parts)
         d = torch.from_numpy(public.direction[here].astype(np.int64))
         change = compensated(w, m, g, t, d)
