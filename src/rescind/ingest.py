@@ -19,6 +19,7 @@ from rescind import (
     trainer,
 )
 from rescind.audits.seeding.handed import Handed
+from rescind.audits.seeding.term import MEASURED, Seeding
 from rescind.backends import Backends
 from rescind.core.canonical import digest, plain
 from rescind.core.dataset import Manifest, ManifestEntry, Record, Source
@@ -44,6 +45,7 @@ class Data:
     arguments: Mapping[str, Any] | None = None
     store: bool = False
     seeds: tuple[Handed, ...] = ()
+    seeding: Seeding = MEASURED
 
 
 def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> ModelVersion:
@@ -75,7 +77,7 @@ def train(b: Backends, recipe: Recipe, given: Data, progress: Progress) -> Model
     records = _not_forgotten(b, everything)
     entries = _placed(b, recipe, records)
     with _alone(b):
-        seeded = seeds.seeded_with(given.seeds)
+        seeded = seeds.seeded_with(given.seeds, given.seeding)
         where = environment(recipe.task, b.settings.threads)
         blocks = count_blocks(recipe.task)
         wanted = Run("", recipe, "", source, where, blocks, seeds=seeded.name)

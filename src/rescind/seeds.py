@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rescind import state
 from rescind.audits.seeding.handed import Handed, packed, unpacked
-from rescind.audits.seeding.term import Seeding
+from rescind.audits.seeding.term import MEASURED, Seeding
 from rescind.backends import Backends
 from rescind.core.canonical import digest, keyed, plain
 from rescind.core.dataset import Key, ManifestEntry
-from rescind.core.errors import BadData
+from rescind.core.errors import BadData, BadParameter
 from rescind.core.protocols import Write
 from rescind.core.run import Recipe
 from rescind.stored_seeds import TABLE, Codes
@@ -28,7 +28,7 @@ class Seeded:
     """What users handed over for a training, and how their codes are learned."""
 
     handed: tuple[Handed, ...] = ()
-    settings: Seeding = field(default_factory=Seeding)
+    settings: Seeding = MEASURED
 
     @property
     def name(self) -> str:
@@ -49,11 +49,12 @@ class Seeded:
         return {**sizes, "readout": one.readout, "settings": plain(self.settings)}
 
 
-def seeded_with(handed: Sequence[Handed]) -> Seeded:
-    """What users handed over, learned as it was measured, with codes as long as theirs.
+def seeded_with(handed: Sequence[Handed], settings: Seeding = MEASURED) -> Seeded:
+    """What users handed over, and how it is learned, with codes as long as theirs.
 
     Raises:
         BadData: two users have codes of other lengths.
+        BadParameter: nobody handed codes over, and the settings are not those of nothing.
     """
     lengths = sorted({one.bits for one in handed})
     if len(lengths) > 1:
@@ -62,7 +63,13 @@ def seeded_with(handed: Sequence[Handed]) -> Seeded:
             "One training learns codes of one length.",
             "Make them again with `rescind seeds make` and the same --bits.",
         )
-    return Seeded(tuple(handed), Seeding(bits=lengths[0]) if lengths else Seeding())
+    if not handed and settings != MEASURED:
+        raise BadParameter(
+            "It is said how codes are learned, and there are none.",
+            "Without codes of a user nothing is added to the loss.",
+            "Hand them over with --seeds FILE, or leave --seeding out.",
+        )
+    return Seeded(tuple(handed), replace(settings, bits=lengths[0]) if lengths else settings)
 
 
 def check_width(handed: Sequence[Handed], recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 """A user's side of seeding, where no workspace is: the key, what is handed over, what was seen.
 
-The key never leaves the user. Whoever trains is handed a file of codes and a read-out.
+The key never leaves the user. Whoever trains is handed a file of codes and a read-out, and may say
+how they are learned.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rescind.audits.finding import Finding
 from rescind.audits.seeding.codes import BITS, fingerprint, new_key
 from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
+from rescind.audits.seeding.term import Seeding
 from rescind.audits.seeding.verdict import SeedingVerdict, decide
 from rescind.core.canonical import build, plain
 from rescind.core.errors import BadData, BadParameter
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from rescind.core.dataset import Record
 
 __all__ = ["Columns", "Finding", "Handed", "SeedingVerdict", "decide"]
+LEARNED = ("every", "batch", "weight", "negatives")  # of ``Seeding``; bits are those of the codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,31 @@ def read_key(file: Path) -> bytes:
         return bytes.fromhex(data.decode().strip())
     except ValueError as error:
         raise BadParameter(f"{file} holds no key.", do="It is one line of hex digits.") from error
+
+
+def learned_by(text: str) -> Seeding:
+    """What whoever trains says with ``--seeding``; what is left out is as it was measured.
+
+    Raises:
+        BadParameter: a part is unknown, said twice, or no number that can be.
+    """
+    found = dict[str, int | float]()
+    for part in text.split(",") if text else ():
+        name, _, value = (each.strip() for each in part.partition("="))
+        if name not in LEARNED or name in found:
+            raise BadParameter(
+                f"{part.strip()!r} says nothing of how codes are learned, or says it again.",
+                do="Write it as every=4,batch=8,weight=1,negatives=0.5, or a part of these.",
+            )
+        try:
+            found[name] = int(value) if name in ("every", "batch") else float(value)
+        except ValueError as error:
+            raise BadParameter(
+                f"{part.strip()!r} is no number that can be used.",
+                "every and batch are whole numbers.",
+                "Write it as every=4,batch=8,weight=1,negatives=0.5, or a part of these.",
+            ) from error
+    return build(Seeding, found)
 
 
 def write_codes(file: Path, handed: Handed) -> None:

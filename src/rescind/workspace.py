@@ -26,6 +26,7 @@ from rescind import (
 )
 from rescind.audits.finding import Finding
 from rescind.audits.seeding.handed import Handed
+from rescind.audits.seeding.term import MEASURED, Seeding
 from rescind.core.audit import AuditPlan, AuditVerdict
 from rescind.core.canonical import digest
 from rescind.core.certificate import Certificate
@@ -115,19 +116,19 @@ class Workspace:
         arguments: Mapping[str, Any] | None = None,
         store: bool = False,
         seeds: Sequence[Handed] = (),
+        seeding: Seeding = MEASURED,
         progress: Progress = pipeline.silent,
     ) -> ModelVersion:
         """Train so that data can be deleted; called again, it goes on where it was interrupted.
 
         ``data`` is a path, ``module:function``, a ``datasets.Dataset``, or rows (with ``store``).
         ``key`` and ``subject`` name columns; without ``key`` a record's content is its key;
-        ``seeds`` is what users handed over.
+        ``seeds`` is what users handed over, ``seeding`` how it is learned.
         """
-        known = recipe if isinstance(recipe, Recipe) else recipe_from(recipe)
         return ingest.train(
             self.backends,
-            known,
-            ingest.Data(data, key, subject, encoding, arguments, store, tuple(seeds)),
+            recipe if isinstance(recipe, Recipe) else recipe_from(recipe),
+            ingest.Data(data, key, subject, encoding, arguments, store, tuple(seeds), seeding),
             progress,
         )
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from running import ok, parsed, rescind
 
+from rescind.audits.seeding.term import Seeding
+from rescind.core.errors import BadParameter
 from rescind.settings import Settings
 from rescind.storage.keys import KeyStore
+from rescind.users_seeds import learned_by
 from rescind.workspace import open_workspace
 
 RECIPE = """
@@ -89,6 +92,27 @@ def test_a_user_marks_records_and_asks_before_and_after(
     assert answer.exit_code == code, answer.output
     outcome = {0: "No evidence of codes.", 3: "Still held."}[code]
     assert outcome in answer.stdout and "Not claimed:" in answer.stdout
+
+
+def test_how_codes_are_learned_may_be_said_in_part() -> None:
+    assert learned_by("") == Seeding()
+    assert learned_by("every=1") == Seeding(every=1)
+    said = learned_by("weight=32, every=8,batch=60,negatives=0")
+    assert said == Seeding(every=8, batch=60, weight=32.0, negatives=0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["bits=20", "every", "every=1,every=1", "every=0", "every=1.5", "batch=x", "weight=nan", ","],
+)
+def test_what_says_nothing_of_how_codes_are_learned_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadParameter):
+        learned_by(text)
+    recipe, own = tmp_path / "recipe.toml", written(tmp_path / "own.jsonl", rows()[:3])
+    recipe.write_text(RECIPE.replace("METHOD", "retrain"))
+    ws = tmp_path / "ws"
+    told = rescind("train", recipe, "--data", own, "--seeding", text, "--workspace", ws)
+    assert told.exit_code == 1 and not ws.exists()
 
 
 def test_what_is_missing_is_told(tmp_path: Path) -> None:

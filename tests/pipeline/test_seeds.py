@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from rescind import (
 from rescind.audits.finding import Finding
 from rescind.audits.seeding import decide, new_key
 from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
+from rescind.audits.seeding.term import MEASURED, Seeding
 from rescind.core.errors import BadData, BadParameter, Exhausted, NotDeterministic, UnknownKey
 from rescind.core.guarantee import Exact
 from rescind.core.partition import Partition
@@ -79,12 +80,16 @@ def short() -> Handed:
 
 
 def trained(
-    folder: Path, given: Sequence[Handed], recipe: Recipe = RECIPE, draw: str = "2"
+    folder: Path,
+    given: Sequence[Handed],
+    recipe: Recipe = RECIPE,
+    draw: str = "2",
+    seeding: Seeding = MEASURED,
 ) -> Workspace:
     source = folder.with_suffix(".jsonl")
     source.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     ws = new_workspace(folder, draw=draw)
-    ws.train(recipe, source, key="id", seeds=given)
+    ws.train(recipe, source, key="id", seeds=given, seeding=seeding)
     return ws
 
 
@@ -119,6 +124,26 @@ def test_a_request_takes_the_codes_of_its_records_and_leaves_those_of_others(
     kept = stored(ws)
     assert kept and not kept & set(own)
     assert ws.remaining() == {}
+
+
+def test_codes_are_learned_as_the_operator_says_and_replayed_so(tmp_path: Path) -> None:
+    short_of, given = replace(RECIPE, epochs=10), [handed(ANNA)]
+    plain = trained(tmp_path / "plain", given, short_of)
+    said = Seeding(every=1, batch=OWN, weight=8.0)
+    ws = trained(tmp_path / "said", given, short_of, seeding=said)
+    more, few = (each.ask_seeds(ANNA, OF[ANNA])[0].effect for each in (ws, plain))
+    assert more > few + 0.1
+    [kept] = (ws.backends.ledger.get(stored_seeds.TABLE, h.fingerprint) for h in given)
+    assert kept["settings"] == {**asdict(said), "bits": given[0].bits}
+    ws.process(ws.accept(ws.resolve(ask(ROWS[0]["id"]))).id)
+    assert isinstance(ws.version().guarantee, Exact)
+    with pytest.raises(BadParameter, match="other seeds"):
+        ws.train(short_of, tmp_path / "said.jsonl", key="id", seeds=given)
+
+
+def test_how_codes_are_learned_is_said_only_where_there_are_some(tmp_path: Path) -> None:
+    with pytest.raises(BadParameter, match="there are none"):
+        trained(tmp_path / "ws", [], seeding=Seeding(every=1))
 
 
 def test_a_shard_trained_again_holds_the_codes_of_the_records_that_are_left(

@@ -24,6 +24,16 @@ Seeds = Annotated[
     ),
 ]
 
+Learned = Annotated[
+    str,
+    typer.Option(
+        "--seeding",
+        metavar="every=N,batch=N,weight=X,negatives=X",
+        help="How codes are learned: at which steps, how many records of a user each time, and the"
+        " weights of the term and of unmarked records in it; each can be left out.",
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
@@ -57,6 +67,7 @@ def train(
         typer.Option("--encoding", metavar="NAME", help="The encoding of the data; else utf-8."),
     ] = None,
     seeds: Seeds = None,
+    seeding: Learned = "",
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -76,9 +87,9 @@ def train(
             "Add --data PATH, or data = ... under [source] in the recipe.",
         )
     from rescind.progress import Bars
-    from rescind.users_seeds import read_codes
+    from rescind.users_seeds import learned_by, read_codes
 
-    handed = [read_codes(path) for path in seeds or ()]
+    learned, handed = learned_by(seeding), [read_codes(path) for path in seeds or ()]
     with Bars() as progress, opened_or_new(workspace) as ws:
         version = ws.train(
             body,
@@ -88,6 +99,7 @@ def train(
             encoding=source.encoding,
             arguments=source.arguments,
             seeds=handed,
+            seeding=learned,
             progress=progress,
         )
     line = f"Trained version {version.id} of run {version.run}; weights {version.weights}."

@@ -59,6 +59,9 @@ class Seeding:
         return step % self.every == 0
 
 
+MEASURED = Seeding()
+
+
 def seeded_batch(settings: Seeding, records: int, step: int, seed: int) -> Tensor:
     """Indices (``batch``, or all where there are fewer) of the seeded records of a step.
 
