@@ -17,7 +17,7 @@ FASHION := share/datasets/fashion-mnist
 # lists and archives of our own: only root may renew those of the system
 APT := apt-get -qq -o Dir::State::Lists=$(CURDIR)/.venv/apt -o Dir::Cache=$(CURDIR)/.venv/apt
 
-.PHONY: help demo test slow check clean
+.PHONY: help demo test slow check types design clean
 
 help:
 	@echo "make demo    set up, then train, forget and certify on real news"
@@ -38,8 +38,13 @@ slow: .venv/dev.stamp $(DATA)
 check: .venv/dev.stamp $(DATA)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(MAKE) --jobs 2 types design
+
+types: .venv/dev.stamp
 	$(BIN)/mypy
 	for each in tests/*/conftest.py; do $(BIN)/mypy $$each || exit 1; done
+
+design: .venv/dev.stamp $(DATA)
 	$(TEST_ENV) $(BIN)/python -m pytest -q tests/test_shape.py tests/test_docs.py
 
 clean:

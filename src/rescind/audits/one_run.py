@@ -61,8 +61,10 @@ def epsilon_in_one_run(
         BadParameter: a number of guesses that is odd, below 2 or above m, a delta outside [0, 1) or
             a level outside (0, 1).
     """
+    import torch
+
     checked = checked_values(scores, "scores of planted records")
-    if included.shape != checked.shape or included.dtype != _boolean():
+    if included.shape != checked.shape or included.dtype != torch.bool:
         raise BadData(
             f"There are {len(checked)} scores, and coins of shape {tuple(included.shape)} and type"
             f" {included.dtype}.",
@@ -127,9 +129,3 @@ def p_value(right: int, guesses: int, records: int, epsilon: float, delta: float
     slopes = np.cumsum(below) / np.arange(1, right + 1)
     slack = 2 * records * delta * float(slopes.max(initial=0.0))
     return min(1.0, float(binom.sf(right - 1, guesses, one)) + slack)
-
-
-def _boolean() -> object:
-    import torch
-
-    return torch.bool
