@@ -77,6 +77,7 @@ def test_what_planted_records_show_stands_on_the_page() -> None:
     assert max(rows["cnn", 24, "retrained without them"]) < 0.1
 
 
+@pytest.mark.slow
 def test_planted_records_are_told_from_those_whose_coin_fell_otherwise(script: Script) -> None:
     bench = script("planted_records")
     size = replace(bench.QUICK, planted=60, images=100)
