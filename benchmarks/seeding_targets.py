@@ -25,8 +25,8 @@ to 12, 20 bits told .94 and 32 bits .85 at the same price; four times the weight
 batches, or more turns for the newest slice told less, and more epochs more. With 40 epochs and 20
 bits it told .98 on seeds 20 to 24, but a third of the articles were seeded, and accuracy fell by 8
 points. So a slice has 400 articles now, where a cell of the demo has some 200; settings for it were
-tried on seed 10, and ``STAGES`` and ``EPOCHS`` are asked on seeds 30 to 34. The steps of the language
-model were every fourth, at 1.31 times the training; every fifth is asked on seeds 20 to 24.
+tried on seed 10, and ``STAGES`` and ``EPOCHS`` are asked on seeds 30 to 34. For the language model
+every fourth step took 1.31 times the training; every fifth is asked on seeds 20 to 24.
 """
 
 from __future__ import annotations
