@@ -142,12 +142,13 @@ def certified(ws: Workspace, request: str, *, replay: bool = True) -> str:
 
 def test_the_stream_of_takedowns_is_replayed(played: Played) -> None:
     """All are withdrawn and a shard is rebuilt, so each replay would train the same snapshots: it
-    is run for the last of them, after all other erasures.
+    is run for the first and the last of them, before and after the erasures in between.
     """
     ws = open_workspace(played.folder / "fork-stream")
     requests = ws.requests()
     assert len(requests) == len(played.outcome["stream"]["shares"]) > 1
-    *others, last = [r.id for r in requests]
+    first, *others, last = [r.id for r in requests]
+    assert certified(ws, first) == "exact"
     assert {certified(ws, r, replay=False) for r in others} <= {"empirical"}
     assert certified(ws, last) == "exact"
     assert {r.status for r in ws.requests()} == {"closed"}
