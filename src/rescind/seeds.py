@@ -54,7 +54,7 @@ def seeded_with(handed: Sequence[Handed], settings: Seeding = MEASURED) -> Seede
 
     Raises:
         BadData: two users have codes of other lengths.
-        BadParameter: nobody handed codes over, and the settings are not those of nothing.
+        BadParameter: it is said how codes are learned, and nobody handed any over.
     """
     lengths = sorted({one.bits for one in handed})
     if len(lengths) > 1:
