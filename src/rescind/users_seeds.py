@@ -20,6 +20,7 @@ from rescind.audits.seeding.term import Seeding
 from rescind.audits.seeding.verdict import SeedingVerdict, decide
 from rescind.core.canonical import build, plain
 from rescind.core.errors import BadData, BadParameter
+from rescind.core.named_parts import named_parts
 from rescind.data.records import records_from
 from rescind.data.source import source_of
 from rescind.metrics.features import penultimate_width
@@ -99,21 +100,16 @@ def learned_by(text: str) -> Seeding:
     Raises:
         BadParameter: a part is unknown, said twice, or no number that can be.
     """
+    example = "every=4,batch=8,weight=1,negatives=0.5"
     found = dict[str, int | float]()
-    for part in text.split(",") if text else ():
-        name, _, value = (each.strip() for each in part.partition("="))
-        if name not in LEARNED or name in found:
-            raise BadParameter(
-                f"{part.strip()!r} says nothing of how codes are learned, or says it again.",
-                do="Write it as every=4,batch=8,weight=1,negatives=0.5, or a part of these.",
-            )
+    for name, value in named_parts(text, LEARNED, "said of how codes are learned", example).items():
         try:
             found[name] = int(value) if name in ("every", "batch") else float(value)
         except ValueError as error:
             raise BadParameter(
-                f"{part.strip()!r} is no number that can be used.",
+                f"{name}={value} is no number that can be used.",
                 "every and batch are whole numbers.",
-                "Write it as every=4,batch=8,weight=1,negatives=0.5, or a part of these.",
+                f"Write it as {example}, or a part of these.",
             ) from error
     return build(Seeding, found)
 

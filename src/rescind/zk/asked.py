@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rescind.core.errors import BadParameter
+from rescind.core.named_parts import named_parts
 from rescind.proofs.mask_proof.sizes import ANY, Limits, parsed
 
 BITS = 100.0
@@ -25,15 +26,7 @@ def asked(text: str) -> Asked:
     Raises:
         BadParameter: one is unknown, said twice, or no number.
     """
-    found = dict[str, str]()
-    for part in text.split(",") if text else ():
-        name, _, value = part.strip().partition("=")
-        if name not in NAMES or name in found:
-            raise BadParameter(
-                f"{part.strip()!r} is nothing that can be asked of proofs once.",
-                do="Write it as bits=100,memory=1GB,file=40MB, or a part of these.",
-            )
-        found[name] = value
+    found = named_parts(text, NAMES, "asked of proofs", "bits=100,memory=1GB,file=40MB")
     try:
         bits = float(found.get("bits", BITS))
     except ValueError as error:
