@@ -29,6 +29,7 @@ def test_it_is_the_whole_matrix_with_its_command() -> None:
 def test_in_each_world_a_cheat_is_caught_without_a_replay_or_said_not_to_be(world: str) -> None:
     passed = {name for name, audits in BY_WORLD[world].items() if not {*audits} - {"replay"}}
     assert passed == set() and set(NOT_DETECTABLE) == {"distilled", "margin fitted"}
+    assert FOUND["not_detectable"] == NOT_DETECTABLE
 
 
 def test_the_bounds_are_those_of_the_counts() -> None:
@@ -40,12 +41,14 @@ def test_the_bounds_are_those_of_the_counts() -> None:
 
 def test_what_the_page_says_of_honest_servers() -> None:
     honest = FOUND["honest"]
-    most = max(
-        (n for n in honest if not n.startswith("seeding")), key=lambda n: honest[n]["at_most"]
-    )
+    of_all = [name for name, told in honest.items() if told["asked"] == 112]
+    most = max(of_all, key=lambda name: honest[name]["at_most"])
     assert (most, honest[most]["flagged"], honest[most]["asked"]) == ("utility", 8, 112)
     assert 0.12 < honest[most]["at_most"] <= 0.13
     assert "8 of 112, and the bound is .13" in PAGE
+    for name in {*honest} - {"no-op", "release digest", "manifest", "replay"}:
+        flagged, asked, at_most = (honest[name][k] for k in ("flagged", "asked", "at_most"))
+        assert f"| `{name}` | {flagged} of {asked} | {at_most:.2f} |".replace("| 0.", "| .") in PAGE
     same = FOUND["matrix"][SAME]["utility"]
     assert (same["flagged"], same["asked"], same["catches"]) == (7, 56, True)
     assert "(7 of 56), where by the rule below it would catch honest retraining" in PAGE
