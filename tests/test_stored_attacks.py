@@ -138,3 +138,33 @@ def test_u_lira_is_measured_at_a_small_size(script: Script, tmp_path: Path) -> N
     found = treated.result(size, tmp_path)
     assert [row["method"] for row in found["rows"]] == list(treated.METHODS)
     assert all(row["retrained"][1] == 1 for row in found["rows"])
+
+
+def test_what_triggers_and_margins_told_of_each_server_stands_on_the_page() -> None:
+    found = stored("backdoor")
+    for server, row in found["table"].items():
+        told = [
+            ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in row[audit].items())
+            for audit in ("backdoor", "margins")
+        ]
+        assert (
+            f"| {server} | {row['rate']:.2f} | {' | '.join(told)} | {row['extent']:.2f} |" in PAGE
+        )
+    table = {name: (row["backdoor"], row["margins"]) for name, row in found["table"].items()}
+    vanished, kept = {"removed_supported": 3}, {"residue_found": 3}
+    assert table["left out what has the trigger, kept the rest"] == (vanished, {"nothing_seen": 3})
+    assert table["removed all of the user, a stranger has the trigger"] == (kept, {"as_removed": 3})
+    gone = [m for name, (_, m) in table.items() if "remove" in name or "without" in name]
+    assert [sum(m["as_removed"] for m in gone), 3 * len(gone)] == [8, 9]
+    ratios = {name: each["seen"] for name, each in found["price"]["ratios"].items()}
+    assert f"{ratios['backdoors with training / margins']:.1f} times less" in PAGE
+    assert f"({ratios['reading of the backdoor alone / margins']:.2f} times)" in PAGE
+
+
+def test_how_much_stacks_of_shadow_models_take_stands_on_the_page() -> None:
+    networks = stored("shadow_training")["networks"]
+    for kind, told in (("cnn", "0.98 to 1.06"), ("resnet", "0.75 to 0.93")):
+        ways = [w for name, n in networks.items() if kind in name for w in n["ways"].items()]
+        times = [way["times_the_loop"] for name, way in ways if name != "loop"]
+        assert f"{min(times):.2f} to {max(times):.2f}" == told
+        assert f"{told} times" in PAGE

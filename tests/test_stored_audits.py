@@ -171,6 +171,20 @@ def test_margins_meet_and_miss_what_their_page_says() -> None:
     assert all(target["met"] for target in found["targets"])
     cut = at["margins", "cut", 100]
     assert cut["extent_mean"] < 0.5 < cut["rejected"]["share"]  # found, and told as a part
+    held = {key: row["interval_holds_truth"] for key, row in at.items() if key[0] == "margins"}
+    others = [f"{held['margins', 'other_seed', n]['share']:.2f}" for n in (1, 5, 20, 50, 100)]
+    assert f"{', '.join(others[:-1])} and {others[-1]} of them" in text
+    batches = [f"{held['margins', 'same_batches', n]['share']:.2f}" for n in (5, 20)]
+    assert f"in {batches[0]} at five and {batches[1]} at 20" in text
+    assert f"no other record gone in {held['margins', 'these_alone', 5]['share']:.2f}" in text
+    low = {k[1:]: share["share"] for k, share in held.items() if "kept" in k[1] and share}
+    assert {at for at, share in low.items() if share < 0.9} == {("these_alone, records kept", 1)}
+    eight = at["8 shadows", "kept", 100]["rejected"]
+    assert (eight["hits"], eight["models"], eight["interval"][1]) == (
+        2,
+        16,
+        pytest.approx(0.38, abs=0.005),
+    )
     price = stored("backdoor")["price"]["ratios"]
     assert all(price[name]["met"] for name in price if price[name]["goal"])
     for name in ("retraining / margins", "backdoors with training / margins"):
