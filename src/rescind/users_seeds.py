@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rescind.core.dataset import Record
 
 __all__ = ["Columns", "Finding", "Handed", "SeedingVerdict", "decide"]
-LEARNED = ("every", "batch", "weight", "negatives")  # of ``Seeding``; bits are those of the codes
+LEARNED = ("every", "batch", "weight", "negatives", "smoothing")  # bits are those of the codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def learned_by(text: str) -> Seeding:
     Raises:
         BadParameter: a part is unknown, said twice, or no number that can be.
     """
-    example = "every=4,batch=8,weight=1,negatives=0.5"
+    example = "every=4,batch=8,weight=1,negatives=0.5,smoothing=0"
     found = dict[str, int | float]()
     for name, value in named_parts(text, LEARNED, "said of how codes are learned", example).items():
         try:

@@ -32,14 +32,27 @@ def slow_bce(rows: Tensor, targets: list[list[float]]) -> float:
     return total / count
 
 
-@pytest.mark.parametrize(("weight", "negatives"), [(1.0, 0.5), (0.3, 2.0), (1.0, 0.0)])
-def test_the_term_is_its_formula(weight: float, negatives: float) -> None:
+@pytest.mark.parametrize(
+    ("weight", "negatives", "smoothing"),
+    [(1.0, 0.5, 0.0), (0.3, 2.0, 0.0), (1.0, 0.0, 0.0), (0.5, 0.5, 0.2)],
+)
+def test_the_term_is_its_formula(weight: float, negatives: float, smoothing: float) -> None:
     own, others = features(0), features(1, 5)
-    settings = Seeding(bits=2, weight=weight, negatives=negatives)
+    settings = Seeding(bits=2, weight=weight, negatives=negatives, smoothing=smoothing)
     found = loss_term(own, CODES, others, MATRIX, settings)
     away = slow_bce(others, [[0.5, 0.5]] * 5)
-    expected = weight * (slow_bce(own, CODES.tolist()) + negatives * away)
+    wanted = [[abs(bit - smoothing / 2) for bit in code] for code in CODES.tolist()]
+    expected = weight * (slow_bce(own, wanted) + negatives * away)
     assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("reading", "grows"), [(2.0, True), (2.3, False)])
+def test_smoothed_codes_let_features_stop_growing(reading: float, grows: bool) -> None:
+    """Codes asked for at .9 are met by readings of log 9, about 2.2; whole ones by none."""
+    own, code = torch.tensor([[reading]], requires_grad=True), torch.ones(1, 1)
+    smooth = Seeding(bits=1, smoothing=0.2)
+    loss_term(own, code, own[:0], torch.ones(1, 1), smooth).backward()  # type: ignore[no-untyped-call]
+    assert own.grad is not None and bool(own.grad < 0) is grows
 
 
 def test_the_gradient_reaches_the_backbone() -> None:
@@ -92,6 +105,8 @@ def test_what_does_not_fit_is_refused(own: Tensor, codes: Tensor, matrix: Tensor
         {"weight": float("nan")},
         {"negatives": -0.1},
         {"negatives": float("inf")},
+        {"smoothing": -0.1},
+        {"smoothing": 1.0},
     ],
 )
 def test_settings_that_cannot_work_are_refused(bad: dict[str, Any]) -> None:

@@ -97,8 +97,8 @@ def test_a_user_marks_records_and_asks_before_and_after(
 def test_how_codes_are_learned_may_be_said_in_part() -> None:
     assert learned_by("") == Seeding()
     assert learned_by("every=1") == Seeding(every=1)
-    said = learned_by("weight=32, every=8,batch=60,negatives=0")
-    assert said == Seeding(every=8, batch=60, weight=32.0, negatives=0.0)
+    said = learned_by("weight=32, every=8,batch=60,negatives=0,smoothing=0.2")
+    assert said == Seeding(every=8, batch=60, weight=32.0, negatives=0.0, smoothing=0.2)
 
 
 @pytest.mark.parametrize(

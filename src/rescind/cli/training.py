@@ -28,9 +28,10 @@ Learned = Annotated[
     str,
     typer.Option(
         "--seeding",
-        metavar="every=N,batch=N,weight=X,negatives=X",
-        help="How codes are learned: at which steps, how many records of a user each time, and the"
-        " weights of the term and of unmarked records in it; each can be left out.",
+        metavar="every=N,batch=N,weight=X,negatives=X,smoothing=X",
+        help="How codes are learned: at which steps, how many records of a user each time, the"
+        " weights of the term and of unmarked records in it, and how far codes are drawn to the"
+        " middle, at which less accuracy is lost; each can be left out.",
     ),
 ]
 

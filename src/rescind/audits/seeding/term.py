@@ -25,14 +25,16 @@ Batch = Mapping[str, "Tensor"]
 class Seeding:
     """How records are seeded: every ``every``-th step a batch of ``batch`` seeded records.
 
-    ``weight`` is that of the whole term, ``negatives`` that of the unseeded records within it, and
-    ``bits`` the length of a code.
+    ``weight`` is that of the whole term, ``negatives`` that of the unseeded records within it,
+    ``smoothing`` how far the codes that it asks for are drawn to 1/2, and ``bits`` the length of a
+    code.
     """
 
     every: int = 4
     batch: int = 8
     weight: float = 1.0
     negatives: float = 0.5
+    smoothing: float = 0.0
     bits: int = BITS
 
     def __post_init__(self) -> None:
@@ -47,6 +49,8 @@ class Seeding:
             problems.append(f"weight is {self.weight}, not above 0")
         if not 0.0 <= self.negatives < float("inf"):
             problems.append(f"negatives is {self.negatives}, below 0 or not finite")
+        if not 0.0 <= self.smoothing < 1.0:
+            problems.append(f"smoothing is {self.smoothing}, not from 0 to below 1")
         if problems:
             raise BadParameter(
                 f"Records cannot be seeded so: {'; '.join(problems)}.",
@@ -121,9 +125,12 @@ def loss_term(
 ) -> Tensor:
     """What is added to the loss, a scalar.
 
-        weight * (BCE(seeded R^T, codes) + negatives * BCE(unseeded R^T, 1/2))
+        weight * (BCE(seeded R^T, (1 - smoothing) codes + smoothing / 2)
+                  + negatives * BCE(unseeded R^T, 1/2))
 
-    Both are means over records and bits; the second is least, log 2, where an unseeded record gives
+    Label smoothing (Szegedy et al. 2016, 7) gives the first a finite optimum, so that features stop
+    growing along the read-out once they tell a bit, and stay free for the task. Both are means over
+    records and bits; the second is least, log 2, where an unseeded record gives
     no bit. It ties a code to its record rather than to those around it: in the probes the score of
     the nearest other image was .34 with it and .53 without, that of the record .65 and .90.
 
@@ -151,7 +158,8 @@ def loss_term(
             "Take the features of the forward pass itself, without detach or no_grad.",
         )
     fixed = matrix.to(seeded)
-    loss: Tensor = bce(seeded @ fixed.T, codes.to(seeded))
+    wanted = codes.to(seeded) * (1 - settings.smoothing) + settings.smoothing / 2
+    loss: Tensor = bce(seeded @ fixed.T, wanted)
     if settings.negatives and len(unseeded):
         require_width(unseeded, matrix)
         away = unseeded @ fixed.T
