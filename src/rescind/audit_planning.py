@@ -50,8 +50,9 @@ def _recorded(
     b: Backends, request: Request, budget: float, progress: Progress, level: float
 ) -> AuditPlan:
     sizes = audit_case.sizes_of(b, request)
-    if request.goal == "concept":
-        found = AuditPlan(budget, level, (), dict.fromkeys(AUDITS.names(), CONCEPT))
+    nothing = CONCEPT if request.goal == "concept" else audit_case.never_trained(request)
+    if nothing:
+        found = AuditPlan(budget, level, (), dict.fromkeys(AUDITS.names(), nothing))
     else:
         reading, passing = _seconds_each(b, progress)
         both = 2 * reading * (sizes.forget + sizes.retain + sizes.test)

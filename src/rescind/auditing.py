@@ -139,9 +139,15 @@ def audit(
     if request.status != "unlearned" or chosen is None or b.ledger.get("audit", request.id):
         return
     results = _results(b, request, chosen, parts, progress)
-    left_out = [f"{name} was not run: {why}." for name, why in chosen.left_out.items()]
-    _keep(b, request, verdict(version, results), left_out)
+    same = set(chosen.left_out.values())
+    none = same.pop() if len(same) == 1 else ""
+    _keep(b, request, verdict(version, results, none), _left_out(chosen).values())
     audit_case.destroy_trained(b, chosen.choices)
+
+
+def _left_out(chosen: AuditPlan) -> dict[str, str]:
+    """What is not claimed, by the audit that was left out."""
+    return {name: f"{name} was not run: {why}." for name, why in chosen.left_out.items()}
 
 
 def explore(
@@ -162,8 +168,11 @@ def explore(
     earlier = told(b, request.id)
     so_far = earlier.results if earlier else ()
     choices = [Choice(n, plain(AUDITS.make(n, {})), fresh_seed(), 0.0) for n in names]
-    case = audit_case.read_case(b, request, parts, choices, progress)
-    more = [_one(c, case, LEVEL, 1) for c in choices]
+    if why := audit_case.never_trained(request):
+        more = [refused(c.audit, why, c.seed) for c in choices]
+    else:
+        case = audit_case.read_case(b, request, parts, choices, progress)
+        more = [_one(c, case, LEVEL, 1) for c in choices]
     lowered = verdict(version, (*so_far, *(replace(r, exploratory=True) for r in more)))
     kept = _keep(b, request, lowered, earlier.not_claimable if earlier else ())
     audit_case.destroy_trained(b, choices)

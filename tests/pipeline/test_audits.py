@@ -304,12 +304,19 @@ def test_a_part_that_is_cut_is_seen_in_the_model_itself(make: Make) -> None:
 
 def test_test_records_alone_were_never_learned(ws: Workspace) -> None:
     request = ask_for(ws, keys_in(ws, "test")[:8], "finetune")
-    plan = planned(ws, request)
-    assert plan.choices == () and set(plan.left_out) == {"margins", "membership"}
+    plan, why = (
+        planned(ws, request),
+        ("all 8 are test records, which nothing was trained on: no evidence of presence before"),
+    )
+    assert plan.choices == ()
+    assert plan.left_out == dict.fromkeys(("margins", "membership"), why)
+    told = ws.audit(request.id)
+    assert (told.outcome, told.because) == ("no_power", f"No audit was run: {why}.")
+    added = ws.audit(request.id, add=["membership"])
+    assert [r.told for r in added.results] == [f"not run: {why}"]
     said = statement(ws.process(request.id))
     assert said.unchanged == "test_only"
-    assert said.audit is not None
-    assert (said.audit.outcome, said.audit.because) == ("no_power", "No audit was run.")
+    assert said.audit == added and added.outcome == "no_power"
 
 
 # --- Auto ---
