@@ -61,6 +61,10 @@ def request_of(b: Backends, version: str) -> str:
     return made_by
 
 
+def _is_stored(b: Backends, request: Request) -> bool:
+    return b.ledger.get("audit", request.id) is not None
+
+
 def found(b: Backends, request: Request) -> AuditVerdict:
     """The verdict on a request.
 
@@ -91,15 +95,15 @@ def told(b: Backends, request_id: str) -> AuditVerdict | None:
 
 
 def check_planned(b: Backends, request: Request, more: Sequence[str]) -> None:
-    """Refuse to go as far as the audits where there are none.
+    """Refuse to go as far as the audits where there are none, and no verdict to show.
 
     Raises:
         UnknownPlugin: one of ``more`` is no audit.
-        InsufficientEvidence: none is planned, and none is added.
+        InsufficientEvidence: none is planned or was run, and none is added.
     """
     for name in more:
         AUDITS.load(name)
-    if not more and planned(b, request.id) is None:
+    if not more and planned(b, request.id) is None and not _is_stored(b, request):
         soon = request.status in PLANNABLE
         raise InsufficientEvidence(
             f"No audit of request {request.id} was planned.",
@@ -136,7 +140,7 @@ def audit(
         StaleVersion: a withdrawal came in meanwhile; the same call tries again.
     """
     chosen = planned(b, request.id)
-    if request.status != "unlearned" or chosen is None or b.ledger.get("audit", request.id):
+    if request.status != "unlearned" or chosen is None or _is_stored(b, request):
         return
     results = _results(b, request, chosen, parts, progress)
     same = set(chosen.left_out.values())

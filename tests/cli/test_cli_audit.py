@@ -148,6 +148,14 @@ def test_too_little_power_ends_with_its_code_whatever_is_added(place: Place) -> 
     assert "Unknown audit 'nothing'" in unknown.stderr
 
 
+def test_a_verdict_that_no_plan_led_to_is_shown_again_with_its_own_code(place: Place) -> None:
+    request = asked(place, "finetune")
+    added = rescind("audit", request, "--add", "membership", *place.at)
+    assert added.exit_code == 3 and "residue found" in added.stdout
+    again = rescind("audit", request, *place.at)
+    assert (again.exit_code, again.stdout) == (3, added.stdout)
+
+
 def test_a_removal_that_is_supported_ends_with_zero(place: Place) -> None:
     request = asked(place, "retrain")
     plan(place)
