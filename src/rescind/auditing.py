@@ -171,16 +171,28 @@ def explore(
     check_open(request)
     earlier = told(b, request.id)
     so_far = earlier.results if earlier else ()
-    choices = [Choice(n, plain(AUDITS.make(n, {})), fresh_seed(), 0.0) for n in names]
+    each = dict.fromkeys(names)  # twice the same says no more
+    choices = [Choice(n, plain(AUDITS.make(n, {})), fresh_seed(), 0.0) for n in each]
     if why := audit_case.never_trained(request):
         more = [refused(c.audit, why, c.seed) for c in choices]
     else:
         case = audit_case.read_case(b, request, parts, choices, progress)
         more = [_one(c, case, LEVEL, 1) for c in choices]
     lowered = verdict(version, (*so_far, *(replace(r, exploratory=True) for r in more)))
-    kept = _keep(b, request, lowered, earlier.not_claimable if earlier else ())
+    limits = earlier.not_claimable if earlier else ()
+    kept = _keep(b, request, lowered, _still_left_out(b, request, more, limits))
     audit_case.destroy_trained(b, choices)
     return kept
+
+
+def _still_left_out(
+    b: Backends, request: Request, more: Sequence[AuditResult], limits: Sequence[str]
+) -> list[str]:
+    """What is not claimed, without the lines of audits that were left out and have been run now."""
+    chosen = planned(b, request.id)
+    left_out = _left_out(chosen) if chosen else {}
+    ran = {left_out.get(r.audit) for r in more if not r.refused}
+    return [line for line in limits if line not in ran]
 
 
 def of_candidate(

@@ -209,8 +209,10 @@ def test_an_added_audit_lowers_a_claim(ws: Workspace) -> None:
     request = asked(ws, "finetune")
     planned(ws, request, MEMBERSHIP_ONLY)
     assert ws.audit(request.id).outcome == "no_power"
-    added = ws.audit(request.id, add=["margins"])
+    added = ws.audit(request.id, add=["margins", "margins"])  # once is enough
     assert added.outcome == "residue_found"
+    assert len(added.results) == 2
+    assert not [line for line in added.not_claimable if "was not run" in line]
     assert {r.audit: r.exploratory for r in added.results} == {"membership": False, "margins": True}
     said = statement(certificate := ws.process(request.id))
     assert (said.audit, said.guarantee) == (added, LOWERED)
