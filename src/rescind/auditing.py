@@ -14,7 +14,7 @@ from rescind.audits.one_verdict import verdict
 from rescind.audits.results import SAID, refused
 from rescind.backends import Backends
 from rescind.core.audit import LEVEL, AuditPlan, AuditResult, AuditVerdict, Case, Choice
-from rescind.core.canonical import build, plain
+from rescind.core.canonical import build, digest, plain
 from rescind.core.errors import (
     BadParameter,
     Diverged,
@@ -146,7 +146,9 @@ def audit(
     same = set(chosen.left_out.values())
     none = same.pop() if len(same) == 1 else ""
     _keep(b, request, verdict(version, results, none), _left_out(chosen).values())
-    audit_case.destroy_trained(b, chosen.choices)
+    drawn = b.ledger.get("candidate_seeds", request.id) or {}  # of a process that was killed
+    others = [replace(c, seed=own[c.audit]) for own in drawn.values() for c in chosen.choices]
+    audit_case.destroy_trained(b, (*chosen.choices, *others))
 
 
 def _left_out(chosen: AuditPlan) -> dict[str, str]:
@@ -196,20 +198,39 @@ def _still_left_out(
 
 
 def of_candidate(
-    b: Backends, request: Request, parts: Sequence[Snapshot], progress: Progress
+    b: Backends, request: Request, parts: Sequence[Snapshot], candidate: str, progress: Progress
 ) -> AuditVerdict | None:
     """What the planned audits see in a model that ``Auto`` would take; None where none is planned.
 
-    At the level of the plan for each candidate: a smaller one would find fewer residues.
+    At the level of the plan for each candidate: a smaller one would find fewer residues. With seeds
+    and models of the ``candidate``'s own: what chose a model does not decide about it later.
     """
     chosen = planned(b, request.id)
     if chosen is None or not chosen.choices:
         return None
+    choices, seen = _for_candidate(b, request, chosen, candidate), None
     try:
-        case = audit_case.read_case(b, request, parts, chosen.choices, progress, "candidate")
+        case = audit_case.read_case(b, request, parts, choices, progress, "candidate")
+        seen = verdict("", [_one(c, case, chosen.level, len(choices)) for c in choices])
     except UNREADABLE:
-        return None
-    return verdict("", [_one(c, case, chosen.level, len(chosen.choices)) for c in chosen.choices])
+        pass  # the model is judged without them, and audited once it is made
+    audit_case.destroy_trained(b, choices)
+    return seen
+
+
+def _for_candidate(
+    b: Backends, request: Request, chosen: AuditPlan, candidate: str
+) -> list[Choice]:
+    """The planned audits with seeds that follow from theirs and the candidate's name, recorded
+    before they are used: a process that was killed goes on with the same.
+    """
+    seeds = {c.audit: int(digest([c.seed, candidate])[:8], 16) >> 1 for c in chosen.choices}
+    known = b.ledger.get("candidate_seeds", request.id) or {}
+    if candidate not in known:
+        facts = {"candidate": candidate, "seeds": seeds}
+        write = Write("candidate_seeds", request.id, {**known, candidate: seeds})
+        b.ledger.append(Entry("audits.candidate", request.id, facts, (write,)))
+    return [replace(c, seed=seeds[c.audit]) for c in chosen.choices]
 
 
 def _results(

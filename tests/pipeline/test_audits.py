@@ -14,7 +14,7 @@ from noisy_points import ASKED, asked, noisy_workspace, some_keys
 from test_auto import searches
 from tiny_workspace import ask, checked, keys_in, kinds, some_key, statement
 
-from rescind import audit_case, audit_job, audit_planning, state
+from rescind import audit_case, audit_job, audit_planning, auditing, state
 from rescind.audits.finding import Finding
 from rescind.audits.margin_audit import MarginAudit
 from rescind.audits.membership_audit import MembershipAudit
@@ -328,10 +328,11 @@ def test_auto_passes_over_a_model_in_which_an_audit_finds_a_residue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EU-k of all layers is retraining in the weights: beside retrained models it is admissible."""
-    levels = list[float]()
+    levels, seeds = list[float](), list[int]()
 
     def first_alarmed(self: MembershipAudit, case: Case, **options: Any) -> AuditResult:
         levels.append(options["level"])
+        seeds.append(options["seed"])
         seen = alarmed(self, case, **options)
         return seen if len(levels) == 1 else replace(seen, p=0.5, outcome="removed_supported")
 
@@ -349,11 +350,34 @@ def test_auto_passes_over_a_model_in_which_an_audit_finds_a_residue(
         ("retrain", "exact", "exact"),
     ]
     assert "membership: it saw a residue" in said.attempts[2].because
+    [candidate] = facts(workspace, "audits.candidate")
+    assert candidate["seeds"] == {"membership": seeds[0]}
+    assert seeds[1] == plan.choices[0].seed != seeds[0]  # what chose does not decide
     assert levels == [0.05, 0.05]  # a smaller one for the candidate would find fewer residues
     assert said.audit is not None and said.audit.outcome == "removed_supported"
     assert said.guarantee == Exact("retrain")
     assert named(workspace, "audit") == set()
     assert workspace.remaining() == {}
+
+
+def test_a_candidate_has_seeds_of_its_own_however_often_it_is_asked(ws: Workspace) -> None:
+    request = asked(ws, "finetune")
+    plan = planned(ws, request)
+    b = ws.backends
+
+    def seeds(candidate: str) -> list[int]:
+        return [c.seed for c in auditing._for_candidate(b, request, plan, candidate)]
+
+    first = seeds("basis/finetune")
+    assert seeds("basis/finetune") == first  # a process that was killed goes on with the same
+    others = [seeds("basis/eu_k"), seeds("later/finetune")]
+    assert len({s for each in (first, *others) for s in each}) == 6
+    assert not {s for each in (first, *others) for s in each} & {c.seed for c in plan.choices}
+    assert [f["candidate"] for f in facts(ws, "audits.candidate")] == [
+        "basis/finetune",
+        "basis/eu_k",
+        "later/finetune",
+    ]
 
 
 # --- a deletion never waits for its audits, and no choice follows what was seen ---
