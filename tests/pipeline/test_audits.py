@@ -19,10 +19,11 @@ from rescind.audits.finding import Finding
 from rescind.audits.margin_audit import MarginAudit
 from rescind.audits.membership_audit import MembershipAudit
 from rescind.audits.results import result_of
-from rescind.core.audit import AuditPlan, AuditResult, AuditVerdict, Case
+from rescind.core.audit import ACCESS, Access, AuditPlan, AuditResult, AuditVerdict, Case
 from rescind.core.certificate import Certificate
 from rescind.core.errors import (
     BadData,
+    BadParameter,
     ErasureIncomplete,
     InsufficientEvidence,
     Refused,
@@ -120,6 +121,34 @@ def test_a_request_for_a_concept_plans_none_and_says_why(tmp_path: Path) -> None
     plan = planned(workspace, request)
     assert plan.choices == ()
     assert plan.left_out == dict.fromkeys(("margins", "membership"), audit_planning.CONCEPT)
+
+
+@pytest.mark.parametrize(
+    ("access", "fit"),
+    [
+        ("answers", {"membership"}),
+        ("weights", {"membership", "margins"}),
+        ("data", {"membership", "margins", "retrained", "shadows"}),
+    ],
+)
+def test_audits_that_need_more_access_are_left_out_and_told(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, access: Access, fit: set[str]
+) -> None:
+    names = ["margins", "membership", "retrained", "shadows"]
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: names)
+    request = asked(ws, "finetune")
+    plan = ws.plan_audits(1e6, request.id, access=access)[request.id]
+    assert {c.audit for c in plan.choices} == fit
+    assert audit_planning.planned(ws.backends, request.id) == plan
+    assert [f["access"] for f in facts(ws, "audits.planned")] == [plan.access] == [access]
+    for name, why in plan.left_out.items():
+        least = "weights" if name == "margins" else "data"
+        assert why == f"it needs {ACCESS[least]}, and the access planned for is {ACCESS[access]}"
+
+
+def test_access_that_there_is_none_of_is_refused(ws: Workspace) -> None:
+    with pytest.raises(BadParameter, match="The access is 'all'"):
+        ws.plan_audits(600.0, asked(ws, "finetune").id, access="all")  # type: ignore[arg-type]
 
 
 # --- what they decide ---

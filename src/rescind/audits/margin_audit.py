@@ -48,7 +48,7 @@ class MarginAudit:
 
     controls: int = 30
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[Need]] = frozenset({"features"})
 
     def refuses(self, sizes: Sizes) -> str:
         """Why it cannot be run, or nothing."""
