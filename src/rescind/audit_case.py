@@ -168,6 +168,15 @@ def refusal(auditor: Auditor, sizes: Sizes) -> str:
         return bug_of(error)
 
 
+def never_trained(request: Request) -> str:
+    """Why there is nothing to audit where all that is requested was held out, or nothing."""
+    n = request.target.records
+    if request.target.test_records < n:
+        return ""
+    these = f"all {n} are test records" if n > 1 else "it is a test record"
+    return f"{these}, which nothing was trained on: no evidence of presence before"
+
+
 def bug_of(error: Exception) -> str:
     """What is told of an error in an audit that is not ours: a deletion does not wait for it."""
     log.warning("An audit failed: %s", type(error).__name__)

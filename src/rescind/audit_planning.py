@@ -9,7 +9,7 @@ from rescind import audit_case, state
 from rescind.audit_case import AUDITS
 from rescind.audit_job import TimePair
 from rescind.backends import Backends
-from rescind.core.audit import LEVEL, AuditPlan, Choice, Sizes
+from rescind.core.audit import ACCESS, LEVEL, Access, AuditPlan, Choice, Sizes, beyond
 from rescind.core.canonical import build, plain
 from rescind.core.errors import BadParameter, Refused
 from rescind.core.protocols import Auditor, Entry, Progress, Write
@@ -24,9 +24,15 @@ CONCEPT = "the audits ask for the influence of records, and the goal is a concep
 
 
 def plan(
-    b: Backends, request: Request, budget: float, progress: Progress, level: float = LEVEL
+    b: Backends,
+    request: Request,
+    budget: float,
+    progress: Progress,
+    level: float = LEVEL,
+    access: Access = "data",
 ) -> AuditPlan:
-    """Choose the audits that fit the request and the budget, and record them with fresh seeds.
+    """Choose the audits that fit the request, the budget and the access, and record them with
+    fresh seeds.
 
     Args:
         b: the workspace.
@@ -34,32 +40,40 @@ def plan(
         budget: seconds of one core that all of them together may take.
         progress: of the reading that is timed.
         level: of the verdict.
+        access: what may be used; audits that need more are left out.
 
     Raises:
         Busy: another process has the request.
         Refused: the model is unlearned already; or audits are planned already.
-        BadParameter: a budget or level that is none.
+        BadParameter: a budget, level or access that is none.
     """
     with b.ledger.claim(request.id):
         request = state.request(b, request.id)  # as it is now: nobody else moves it any more
-        _refuse(b, request, budget, level)
-        return _recorded(b, request, budget, progress, level)
+        _refuse(b, request, budget, level, access)
+        return _recorded(b, request, budget, progress, level, access)
 
 
 def _recorded(
-    b: Backends, request: Request, budget: float, progress: Progress, level: float
+    b: Backends,
+    request: Request,
+    budget: float,
+    progress: Progress,
+    level: float,
+    access: Access,
 ) -> AuditPlan:
     sizes = audit_case.sizes_of(b, request)
-    if request.goal == "concept":
-        found = AuditPlan(budget, level, (), dict.fromkeys(AUDITS.names(), CONCEPT))
+    nothing = CONCEPT if request.goal == "concept" else audit_case.never_trained(request)
+    if nothing:
+        found = AuditPlan(budget, level, (), dict.fromkeys(AUDITS.names(), nothing), access)
     else:
         reading, passing = _seconds_each(b, progress)
         both = 2 * reading * (sizes.forget + sizes.retain + sizes.test)
-        found = _chosen(audit_case.priced(b, sizes, passing), budget, level, both)
+        found = _chosen(audit_case.priced(b, sizes, passing), budget, level, both, access)
     facts = {
         "audits": [c.audit for c in found.choices],
         "level": level,
         "budget_seconds": budget,
+        "access": access,
         "left_out": len(found.left_out),
     }
     write = Write("audit_plan", request.id, plain(found))
@@ -68,7 +82,11 @@ def _recorded(
 
 
 def plan_open(
-    b: Backends, request_id: str | None, budget: float, progress: Progress
+    b: Backends,
+    request_id: str | None,
+    budget: float,
+    progress: Progress,
+    access: Access = "data",
 ) -> dict[str, AuditPlan]:
     """``plan`` for one request, else for all that can be planned and are not; by request."""
     if request_id is not None:
@@ -76,7 +94,7 @@ def plan_open(
     else:
         ready = [r for r in state.requests(b) if r.status in PLANNABLE]
         chosen = [r for r in ready if planned(b, r.id) is None]
-    return {r.id: plan(b, r, budget, progress) for r in chosen}
+    return {r.id: plan(b, r, budget, progress, access=access) for r in chosen}
 
 
 def planned(b: Backends, request_id: str) -> AuditPlan | None:
@@ -85,7 +103,13 @@ def planned(b: Backends, request_id: str) -> AuditPlan | None:
     return None if found is None else build(AuditPlan, found)
 
 
-def _refuse(b: Backends, request: Request, budget: float, level: float) -> None:
+def _refuse(b: Backends, request: Request, budget: float, level: float, access: str) -> None:
+    if access not in ACCESS:
+        raise BadParameter(
+            f"The access is {access!r}.",
+            "It is the most that an audit may use.",
+            f"Write one of {', '.join(ACCESS)} with --audit-access.",
+        )
     if not budget > 0.0 or not 0.0 < level < 1.0:
         raise BadParameter(
             f"The budget is {budget:g} seconds, the level {level:g}.",
@@ -107,7 +131,7 @@ def _refuse(b: Backends, request: Request, budget: float, level: float) -> None:
         )
 
 
-def _chosen(sizes: Sizes, budget: float, level: float, reading: float) -> AuditPlan:
+def _chosen(sizes: Sizes, budget: float, level: float, reading: float, access: Access) -> AuditPlan:
     """The cheapest first, as long as the budget lasts; the models are read once for all, and those
     retrained without the records are paid by the first audit that needs them.
     """
@@ -115,7 +139,7 @@ def _chosen(sizes: Sizes, budget: float, level: float, reading: float) -> AuditP
     paid = replace(sizes, retraining_seconds=0.0)
     for name in AUDITS.names():
         auditor: Auditor = AUDITS.make(name, {})
-        if why := auditor.refuses(sizes):
+        if why := beyond(auditor.needs, access) or auditor.refuses(sizes):
             left_out[name] = why
         else:
             fits.append(Choice(name, plain(auditor), fresh_seed(), auditor.seconds(sizes)))
@@ -133,7 +157,7 @@ def _chosen(sizes: Sizes, budget: float, level: float, reading: float) -> AuditP
         chosen.append(choice)
         left -= choice.seconds
         retrained |= "retrained" in sharing.needs
-    return AuditPlan(budget, level, tuple(chosen), left_out)
+    return AuditPlan(budget, level, tuple(chosen), left_out, access)
 
 
 def _seconds_each(b: Backends, progress: Progress) -> tuple[float, float | None]:

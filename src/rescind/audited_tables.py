@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log10
 
-from rescind.core.audit import OUTCOMES, AuditPlan, AuditResult
+from rescind.core.audit import ACCESS, OUTCOMES, AuditPlan, AuditResult
 from rescind.drawing import number
 from rescind.picture import Lines, Table, words
 
@@ -24,7 +24,7 @@ def plan_table(found: AuditPlan) -> Table:
     head = ("Audit", "Choice", "Seed", "Expected time")
     told = (
         f"Chosen before the model was unlearned, for {number(found.budget_seconds)} seconds of one"
-        f" core, at the level {found.level:g}"
+        f" core, with access to {ACCESS[found.access]}, at the level {found.level:g}"
     )
     return Table(head, [*chosen, *rest], told)
 

@@ -14,7 +14,7 @@ from rescind.audits.one_verdict import verdict
 from rescind.audits.results import SAID, refused
 from rescind.backends import Backends
 from rescind.core.audit import LEVEL, AuditPlan, AuditResult, AuditVerdict, Case, Choice
-from rescind.core.canonical import build, plain
+from rescind.core.canonical import build, digest, plain
 from rescind.core.errors import (
     BadParameter,
     Diverged,
@@ -61,6 +61,10 @@ def request_of(b: Backends, version: str) -> str:
     return made_by
 
 
+def _is_stored(b: Backends, request: Request) -> bool:
+    return b.ledger.get("audit", request.id) is not None
+
+
 def found(b: Backends, request: Request) -> AuditVerdict:
     """The verdict on a request.
 
@@ -91,15 +95,15 @@ def told(b: Backends, request_id: str) -> AuditVerdict | None:
 
 
 def check_planned(b: Backends, request: Request, more: Sequence[str]) -> None:
-    """Refuse to go as far as the audits where there are none.
+    """Refuse to go as far as the audits where there are none, and no verdict to show.
 
     Raises:
         UnknownPlugin: one of ``more`` is no audit.
-        InsufficientEvidence: none is planned, and none is added.
+        InsufficientEvidence: none is planned or was run, and none is added.
     """
     for name in more:
         AUDITS.load(name)
-    if not more and planned(b, request.id) is None:
+    if not more and planned(b, request.id) is None and not _is_stored(b, request):
         soon = request.status in PLANNABLE
         raise InsufficientEvidence(
             f"No audit of request {request.id} was planned.",
@@ -136,12 +140,20 @@ def audit(
         StaleVersion: a withdrawal came in meanwhile; the same call tries again.
     """
     chosen = planned(b, request.id)
-    if request.status != "unlearned" or chosen is None or b.ledger.get("audit", request.id):
+    if request.status != "unlearned" or chosen is None or _is_stored(b, request):
         return
     results = _results(b, request, chosen, parts, progress)
-    left_out = [f"{name} was not run: {why}." for name, why in chosen.left_out.items()]
-    _keep(b, request, verdict(version, results), left_out)
-    audit_case.destroy_trained(b, chosen.choices)
+    same = set(chosen.left_out.values())
+    none = same.pop() if len(same) == 1 else ""
+    _keep(b, request, verdict(version, results, none), _left_out(chosen).values())
+    drawn = b.ledger.get("candidate_seeds", request.id) or {}  # of a process that was killed
+    others = [replace(c, seed=own[c.audit]) for own in drawn.values() for c in chosen.choices]
+    audit_case.destroy_trained(b, (*chosen.choices, *others))
+
+
+def _left_out(chosen: AuditPlan) -> dict[str, str]:
+    """What is not claimed, by the audit that was left out."""
+    return {name: f"{name} was not run: {why}." for name, why in chosen.left_out.items()}
 
 
 def explore(
@@ -161,30 +173,64 @@ def explore(
     check_open(request)
     earlier = told(b, request.id)
     so_far = earlier.results if earlier else ()
-    choices = [Choice(n, plain(AUDITS.make(n, {})), fresh_seed(), 0.0) for n in names]
-    case = audit_case.read_case(b, request, parts, choices, progress)
-    more = [_one(c, case, LEVEL, 1) for c in choices]
+    each = dict.fromkeys(names)  # twice the same says no more
+    choices = [Choice(n, plain(AUDITS.make(n, {})), fresh_seed(), 0.0) for n in each]
+    if why := audit_case.never_trained(request):
+        more = [refused(c.audit, why, c.seed) for c in choices]
+    else:
+        case = audit_case.read_case(b, request, parts, choices, progress)
+        more = [_one(c, case, LEVEL, 1) for c in choices]
     lowered = verdict(version, (*so_far, *(replace(r, exploratory=True) for r in more)))
-    kept = _keep(b, request, lowered, earlier.not_claimable if earlier else ())
+    limits = earlier.not_claimable if earlier else ()
+    kept = _keep(b, request, lowered, _still_left_out(b, request, more, limits))
     audit_case.destroy_trained(b, choices)
     return kept
 
 
+def _still_left_out(
+    b: Backends, request: Request, more: Sequence[AuditResult], limits: Sequence[str]
+) -> list[str]:
+    """What is not claimed, without the lines of audits that were left out and have been run now."""
+    chosen = planned(b, request.id)
+    left_out = _left_out(chosen) if chosen else {}
+    ran = {left_out.get(r.audit) for r in more if not r.refused}
+    return [line for line in limits if line not in ran]
+
+
 def of_candidate(
-    b: Backends, request: Request, parts: Sequence[Snapshot], progress: Progress
+    b: Backends, request: Request, parts: Sequence[Snapshot], candidate: str, progress: Progress
 ) -> AuditVerdict | None:
     """What the planned audits see in a model that ``Auto`` would take; None where none is planned.
 
-    At the level of the plan for each candidate: a smaller one would find fewer residues.
+    At the level of the plan for each candidate: a smaller one would find fewer residues. With seeds
+    and models of the ``candidate``'s own: what chose a model does not decide about it later.
     """
     chosen = planned(b, request.id)
     if chosen is None or not chosen.choices:
         return None
+    choices, seen = _for_candidate(b, request, chosen, candidate), None
     try:
-        case = audit_case.read_case(b, request, parts, chosen.choices, progress, "candidate")
+        case = audit_case.read_case(b, request, parts, choices, progress, "candidate")
+        seen = verdict("", [_one(c, case, chosen.level, len(choices)) for c in choices])
     except UNREADABLE:
-        return None
-    return verdict("", [_one(c, case, chosen.level, len(chosen.choices)) for c in chosen.choices])
+        pass  # the model is judged without them, and audited once it is made
+    audit_case.destroy_trained(b, choices)
+    return seen
+
+
+def _for_candidate(
+    b: Backends, request: Request, chosen: AuditPlan, candidate: str
+) -> list[Choice]:
+    """The planned audits with seeds that follow from theirs and the candidate's name, recorded
+    before they are used: a process that was killed goes on with the same.
+    """
+    seeds = {c.audit: int(digest([c.seed, candidate])[:8], 16) >> 1 for c in chosen.choices}
+    known = b.ledger.get("candidate_seeds", request.id) or {}
+    if candidate not in known:
+        facts = {"candidate": candidate, "seeds": seeds}
+        write = Write("candidate_seeds", request.id, {**known, candidate: seeds})
+        b.ledger.append(Entry("audits.candidate", request.id, facts, (write,)))
+    return [replace(c, seed=seeds[c.audit]) for c in chosen.choices]
 
 
 def _results(

@@ -237,14 +237,15 @@ class Ladder:
         found = both.judgement
         done = replace(blank, outcome=found.verdict, because=found.because, judgement=found)
         taken = blank.round == "fresh" and found.verdict == "admissible"
-        residue = self._residue(made[0]) if taken else ""
+        residue = self._residue(made[0], blank.method) if taken else ""
         if residue:
             done, taken = replace(done, outcome="residue_found", because=residue), False
         return Step(done, made[0] if taken else None, references.costs(), both.controls)
 
-    def _residue(self, candidate: Unlearned) -> str:
+    def _residue(self, candidate: Unlearned, name: str) -> str:
         """What the planned audits see in a model that would be taken, or nothing."""
-        seen = auditing.of_candidate(self.b, self.request, candidate.parts, self.progress)
+        named = self.request, candidate.parts, f"{self.basis}/{name}"
+        seen = auditing.of_candidate(self.b, *named, self.progress)
         return seen.because if seen is not None and seen.outcome == "residue_found" else ""
 
     def _destroy(self, made: Sequence[Unlearned], step: Step) -> None:

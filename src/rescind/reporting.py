@@ -30,6 +30,7 @@ WORDS = {
     "method.attempted": "a method was tried",
     "evaluation.done": "measured before and after",
     "audits.planned": "audits chosen, before the model is unlearned",
+    "audits.candidate": "seeds drawn for the audits of a model that may be taken",
     "audit.run": "an audit was run",
     "audit.done": "audited",
     "mask.sealed": "an order to mask models of others was made and sealed",

@@ -27,7 +27,7 @@ from rescind import (
 from rescind.audits.finding import Finding
 from rescind.audits.seeding.handed import Handed
 from rescind.audits.seeding.term import MEASURED, Seeding
-from rescind.core.audit import AuditPlan, AuditVerdict
+from rescind.core.audit import Access, AuditPlan, AuditVerdict
 from rescind.core.canonical import digest
 from rescind.core.certificate import Certificate
 from rescind.core.dataset import Key, Row
@@ -175,17 +175,17 @@ class Workspace:
         budget: float,
         request_id: str | None = None,
         progress: Progress = pipeline.silent,
+        access: Access = "data",
     ) -> dict[str, AuditPlan]:
-        """Choose audits that take ``budget`` seconds of one core, and record them; by request, of
-        the one that is named, else of all that are not unlearned and have none planned.
+        """Choose audits that take ``budget`` seconds of one core and need no more than ``access``,
+        and record them; of the request that is named, else of all that have none and can.
         """
-        return audit_planning.plan_open(self.backends, request_id, budget, progress)
+        return audit_planning.plan_open(self.backends, request_id, budget, progress, access)
 
     def audit(
         self, version: str, *, add: Sequence[str] = (), progress: Progress = pipeline.silent
     ) -> AuditVerdict:
         """Unlearn if that is not done, and audit as planned; ``process`` goes on from there.
-
         ``version`` may also be a request; ``add`` names audits that can only lower the verdict.
         """
         request_id = auditing.request_of(self.backends, version)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from rescind.audits import margin_audit
 from rescind.audits.extent import Told
-from rescind.audits.margin_audit import NOT_CLAIMABLE, SAID, UNSEEN, MarginAudit
+from rescind.audits.margin_audit import NOT_CLAIMABLE, SAID, MarginAudit
 from rescind.audits.one_verdict import verdict
+from rescind.audits.results import UNSEEN
 from rescind.core.audit import AuditResult, Case, Sizes
 from rescind.core.errors import InsufficientEvidence
 

@@ -41,6 +41,35 @@ def test_where_nothing_is_removed_p_is_uniform(n: int, worlds: int) -> None:
         assert abs(share - level) < 3 * error, level
 
 
+def hard(n: int, seed: int, share: float) -> World:
+    """``n`` records requested at random among that share of all with the smallest margins."""
+    w = world(n, seed)
+    lowest = w.before.argsort()[: int(share * TRAINED)]
+    drawn = torch.randperm(len(lowest), generator=torch.Generator().manual_seed(seed))[:n]
+    return replace(
+        w, requested=torch.zeros(TRAINED, dtype=torch.bool).index_fill(0, lowest[drawn], True)
+    )
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+@pytest.mark.parametrize("rounding", [0.0, 1e-8])
+def test_a_model_that_is_the_same_accuses_no_hard_request(share: float, rounding: float) -> None:
+    """Nothing but the difficulty of the records tells them from others."""
+    for seed in range(8):
+        w = hard(20, seed, share)
+        f = measure(w.question(), w.before + rounding * normal(TRAINED, seed=seed), draws=DRAWS)
+        assert (f.p_fell, f.p_rose, f.told) == (1.0, 1.0, "nothing_seen")
+
+
+def test_what_is_the_same_around_records_that_fell_hides_no_fall() -> None:
+    w = hard(20, 0, 0.3)
+    least = pytest.approx(1 / (DRAWS + 1))
+    fell = measure(w.question(), w.before - w.requested.double(), draws=DRAWS)
+    assert (fell.p_fell, fell.p_rose) == (least, 1.0)
+    rose = measure(w.question(), w.before + w.requested.double(), draws=DRAWS)
+    assert (rose.p_fell, rose.p_rose) == (1.0, least)
+
+
 @pytest.mark.parametrize("extent", [0.0, 0.4, 1.0, 4.0])
 def test_the_planted_share_is_found_and_lies_in_the_interval(extent: float) -> None:
     each = [found(world(16, s), extent) for s in range(100, 112)]

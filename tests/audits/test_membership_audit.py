@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rescind.audits import membership_audit
 from rescind.audits.membership_audit import NOT_CLAIMABLE, MembershipAudit, RankTest
+from rescind.audits.one_verdict import verdict
+from rescind.audits.results import UNSEEN
 from rescind.core.audit import AuditResult, Case, Sizes
 from rescind.core.errors import BadData, BadParameter
 from rescind.metrics.statistics import clopper_pearson
@@ -26,7 +28,7 @@ def case_of(
     outside: Tensor | Sequence[float],
     kinds: tuple[Sequence[int], Sequence[int], Sequence[int]] | None = None,
 ) -> Case:
-    """Scores in the model after, the only ones that decide; ``kinds`` are their classes."""
+    """Scores in the model after; ``kinds`` are their classes. The model before knew all records."""
     parts = [torch.as_tensor(x, dtype=torch.float64) for x in (asked, retained, outside)]
     own, others, held = parts
     labels = [torch.tensor(k) for k in kinds or [[0] * len(x) for x in parts]]
@@ -34,7 +36,7 @@ def case_of(
     drawn = torch.randn(len(both), generator=torch.Generator().manual_seed(11)).to(both)
     return Case(
         sizes=Sizes("classes", len(own), len(others), len(held), truncated=False),
-        before=drawn,
+        before=drawn + 50.0,
         after=both,
         labels=torch.cat(labels[:2]),
         features=drawn[:, None],
@@ -153,6 +155,49 @@ def test_power_is_that_of_retained_records_at_the_shared_level() -> None:
     assert 0.05 < shared < alone < 1.0
 
 
+# --- the model before ---
+
+
+def unseen(seed: int, retained: float = 3.0, tests: int = 1) -> AuditResult:
+    """Requested records that score like held-out ones in both models, which are the same."""
+    case = world(seed, retained=retained)
+    return audited(replace(case, before=case.after, outside_before=case.outside_after), tests=tests)
+
+
+def test_the_removal_of_records_that_were_never_seen_is_not_supported() -> None:
+    """Were the model before not asked, all of these would be supported, with a power of 1."""
+    found = [unseen(seed) for seed in range(20)]
+    quiet = [r for r in found if r.outcome != "residue_found"]
+    assert len(quiet) >= 17  # the level, of which nothing else is changed
+    assert all((r.outcome, r.power) == ("no_power", None) for r in quiet)
+    assert all(r.told.endswith(UNSEEN) for r in quiet)
+
+
+def test_the_model_before_takes_no_residue_back_and_gives_none() -> None:
+    """Of what it shows the p-value is no part; one that Holm corrects is then not supported."""
+    seen = world(1, asked=0.8, retained=3)
+    lost = replace(seen, before=seen.before - 50.0)
+    found, other = audited(seen), audited(lost)
+    assert (found.p, found.effect, found.interval) == (other.p, other.effect, other.interval)
+    assert found.outcome == other.outcome == "residue_found"
+    assert found.power == 1.0 and other.power is None
+    quiet = replace(other, audit="a", p=0.9, p_corrected=None, null="no_trace")
+    corrected = verdict("v2", [replace(other, p=0.04), quiet])
+    assert [r.outcome for r in corrected.results] == ["no_power", "no_power"]
+
+
+def test_what_the_model_before_shows_is_asked_at_the_level_of_the_power() -> None:
+    """So that of several audits that are read together no more support what was never there."""
+    case = world(1, retained=3)
+    weak = replace(case, before=torch.zeros_like(case.before) + 0.1)
+    for draw in range(60):
+        outside = normal(40, seed=500 + draw)
+        both = [audited(replace(weak, outside_before=outside), tests=k) for k in (1, 40)]
+        if (both[0].power is None, both[1].power is None) == (False, True):
+            return
+    raise AssertionError("no held-out records lie between both levels")
+
+
 # --- strata ---
 
 
@@ -220,14 +265,11 @@ def test_a_seed_gives_a_result_and_the_order_of_records_none() -> None:
     assert audited(shuffled).effect == pytest.approx(audited(case).effect)
 
 
-def test_curves_are_drawn_of_both_models_and_the_model_before_decides_nothing() -> None:
+def test_curves_are_drawn_of_both_models() -> None:
     draw = normal(200, seed=9)
     kinds = tuple([i % 2 for i in range(n)] for n in (60, 80, 60))
-    one = case_of(draw[:60], draw[60:140] + 2.0, draw[140:], kinds)  # type: ignore[arg-type]
-    other = replace(one, before=one.before + 50.0)
-    found, moved = audited(one), audited(other)
-    assert replace(found, curves=()) == replace(moved, curves=())
-    before, after = moved.curves
+    case = case_of(draw[:60], draw[60:140] + 2.0, draw[140:], kinds)  # type: ignore[arg-type]
+    before, after = audited(case).curves
     assert (before.model, after.model) == ("before", "after")
     assert {y for _, y in before.points} == {1.0}  # all lie above what was held out
     rates = [x for x, _ in after.points]

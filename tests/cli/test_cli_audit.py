@@ -87,9 +87,9 @@ def plan(place: Place, *options: str) -> str:
 def test_what_is_planned_is_shown_and_recorded(place: Place) -> None:
     none = plan(place)
     assert "No request waits for audits" in none
-    first, second = asked(place, "finetune"), asked(place, "finetune", range(200, 202))
+    first, second = asked(place, "finetune"), asked(place, "finetune", range(200, 204))
     told = plan(place, "--request", first)
-    assert f"Audits of request {first}, level 0.05, budget 600 s of one core:" in told
+    assert f"Audits of request {first}, level 0.05, budget 600 s of one core, access to the" in told
     assert [line.split()[0] for line in told.splitlines()[-2:]] == ["membership", "margins"]
     again = rescind("plan", "--audit-budget", "10m", "--request", first, *place.at)
     assert again.exit_code == 1 and "planned already" in again.stderr
@@ -98,6 +98,15 @@ def test_what_is_planned_is_shown_and_recorded(place: Place) -> None:
     assert found[second]["choices"] == []
     assert found[second]["budget_seconds"] == 90.0
     assert "5 records" in found[second]["left_out"]["membership"]
+
+
+def test_audits_that_need_more_access_than_there_is_are_left_out(place: Place) -> None:
+    request = asked(place, "finetune")
+    told = plan(place, "--request", request, "--audit-access", "answers")
+    assert "access to answers of the models to the records:" in told
+    assert "Left out: margins: it needs weights or features of the models, and the" in told
+    unknown = rescind("plan", "--audit-budget", "10m", "--audit-access", "all", *place.at)
+    assert unknown.exit_code == 2 and "'answers', 'weights', 'data'" in unknown.stderr
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-5m", "m", "10d", "inf", "nan"])
@@ -148,6 +157,14 @@ def test_too_little_power_ends_with_its_code_whatever_is_added(place: Place) -> 
     assert "Unknown audit 'nothing'" in unknown.stderr
 
 
+def test_a_verdict_that_no_plan_led_to_is_shown_again_with_its_own_code(place: Place) -> None:
+    request = asked(place, "finetune")
+    added = rescind("audit", request, "--add", "membership", *place.at)
+    assert added.exit_code == 3 and "residue found" in added.stdout
+    again = rescind("audit", request, *place.at)
+    assert (again.exit_code, again.stdout) == (3, added.stdout)
+
+
 def test_a_removal_that_is_supported_ends_with_zero(place: Place) -> None:
     request = asked(place, "retrain")
     plan(place)
@@ -167,6 +184,8 @@ def test_an_unknown_version_is_told(place: Place) -> None:
 
 
 def test_options_of_a_draft_and_of_audits_are_not_mixed(place: Place) -> None:
+    lone = rescind("plan", "--audit-access", "answers", *place.at)
+    assert lone.exit_code == 2 and "goes with --audit-budget" in lone.stderr
     alone = rescind("plan", "--request", "r", *place.at)
     assert alone.exit_code == 2 and "goes with --audit-budget" in alone.stderr
     both = rescind("plan", "--key", "r1", "--audit-budget", "10m", *place.at)

@@ -14,15 +14,16 @@ from noisy_points import ASKED, asked, noisy_workspace, some_keys
 from test_auto import searches
 from tiny_workspace import ask, checked, keys_in, kinds, some_key, statement
 
-from rescind import audit_case, audit_job, audit_planning, state
+from rescind import audit_case, audit_job, audit_planning, auditing, state
 from rescind.audits.finding import Finding
 from rescind.audits.margin_audit import MarginAudit
 from rescind.audits.membership_audit import MembershipAudit
 from rescind.audits.results import result_of
-from rescind.core.audit import AuditPlan, AuditResult, AuditVerdict, Case
+from rescind.core.audit import ACCESS, Access, AuditPlan, AuditResult, AuditVerdict, Case
 from rescind.core.certificate import Certificate
 from rescind.core.errors import (
     BadData,
+    BadParameter,
     ErasureIncomplete,
     InsufficientEvidence,
     Refused,
@@ -122,6 +123,34 @@ def test_a_request_for_a_concept_plans_none_and_says_why(tmp_path: Path) -> None
     assert plan.left_out == dict.fromkeys(("margins", "membership"), audit_planning.CONCEPT)
 
 
+@pytest.mark.parametrize(
+    ("access", "fit"),
+    [
+        ("answers", {"membership"}),
+        ("weights", {"membership", "margins"}),
+        ("data", {"membership", "margins", "retrained", "shadows"}),
+    ],
+)
+def test_audits_that_need_more_access_are_left_out_and_told(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, access: Access, fit: set[str]
+) -> None:
+    names = ["margins", "membership", "retrained", "shadows"]
+    monkeypatch.setattr(audit_case.AUDITS, "names", lambda: names)
+    request = asked(ws, "finetune")
+    plan = ws.plan_audits(1e6, request.id, access=access)[request.id]
+    assert {c.audit for c in plan.choices} == fit
+    assert audit_planning.planned(ws.backends, request.id) == plan
+    assert [f["access"] for f in facts(ws, "audits.planned")] == [plan.access] == [access]
+    for name, why in plan.left_out.items():
+        least = "weights" if name == "margins" else "data"
+        assert why == f"it needs {ACCESS[least]}, and the access planned for is {ACCESS[access]}"
+
+
+def test_access_that_there_is_none_of_is_refused(ws: Workspace) -> None:
+    with pytest.raises(BadParameter, match="The access is 'all'"):
+        ws.plan_audits(600.0, asked(ws, "finetune").id, access="all")  # type: ignore[arg-type]
+
+
 # --- what they decide ---
 
 
@@ -209,8 +238,10 @@ def test_an_added_audit_lowers_a_claim(ws: Workspace) -> None:
     request = asked(ws, "finetune")
     planned(ws, request, MEMBERSHIP_ONLY)
     assert ws.audit(request.id).outcome == "no_power"
-    added = ws.audit(request.id, add=["margins"])
+    added = ws.audit(request.id, add=["margins", "margins"])  # once is enough
     assert added.outcome == "residue_found"
+    assert len(added.results) == 2
+    assert not [line for line in added.not_claimable if "was not run" in line]
     assert {r.audit: r.exploratory for r in added.results} == {"membership": False, "margins": True}
     said = statement(certificate := ws.process(request.id))
     assert (said.audit, said.guarantee) == (added, LOWERED)
@@ -304,12 +335,19 @@ def test_a_part_that_is_cut_is_seen_in_the_model_itself(make: Make) -> None:
 
 def test_test_records_alone_were_never_learned(ws: Workspace) -> None:
     request = ask_for(ws, keys_in(ws, "test")[:8], "finetune")
-    plan = planned(ws, request)
-    assert plan.choices == () and set(plan.left_out) == {"margins", "membership"}
+    plan, why = (
+        planned(ws, request),
+        ("all 8 are test records, which nothing was trained on: no evidence of presence before"),
+    )
+    assert plan.choices == ()
+    assert plan.left_out == dict.fromkeys(("margins", "membership"), why)
+    told = ws.audit(request.id)
+    assert (told.outcome, told.because) == ("no_power", f"No audit was run: {why}.")
+    added = ws.audit(request.id, add=["membership"])
+    assert [r.told for r in added.results] == [f"not run: {why}"]
     said = statement(ws.process(request.id))
     assert said.unchanged == "test_only"
-    assert said.audit is not None
-    assert (said.audit.outcome, said.audit.because) == ("no_power", "No audit was run.")
+    assert said.audit == added and added.outcome == "no_power"
 
 
 # --- Auto ---
@@ -319,10 +357,11 @@ def test_auto_passes_over_a_model_in_which_an_audit_finds_a_residue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EU-k of all layers is retraining in the weights: beside retrained models it is admissible."""
-    levels = list[float]()
+    levels, seeds = list[float](), list[int]()
 
     def first_alarmed(self: MembershipAudit, case: Case, **options: Any) -> AuditResult:
         levels.append(options["level"])
+        seeds.append(options["seed"])
         seen = alarmed(self, case, **options)
         return seen if len(levels) == 1 else replace(seen, p=0.5, outcome="removed_supported")
 
@@ -340,11 +379,34 @@ def test_auto_passes_over_a_model_in_which_an_audit_finds_a_residue(
         ("retrain", "exact", "exact"),
     ]
     assert "membership: it saw a residue" in said.attempts[2].because
+    [candidate] = facts(workspace, "audits.candidate")
+    assert candidate["seeds"] == {"membership": seeds[0]}
+    assert seeds[1] == plan.choices[0].seed != seeds[0]  # what chose does not decide
     assert levels == [0.05, 0.05]  # a smaller one for the candidate would find fewer residues
     assert said.audit is not None and said.audit.outcome == "removed_supported"
     assert said.guarantee == Exact("retrain")
     assert named(workspace, "audit") == set()
     assert workspace.remaining() == {}
+
+
+def test_a_candidate_has_seeds_of_its_own_however_often_it_is_asked(ws: Workspace) -> None:
+    request = asked(ws, "finetune")
+    plan = planned(ws, request)
+    b = ws.backends
+
+    def seeds(candidate: str) -> list[int]:
+        return [c.seed for c in auditing._for_candidate(b, request, plan, candidate)]
+
+    first = seeds("basis/finetune")
+    assert seeds("basis/finetune") == first  # a process that was killed goes on with the same
+    others = [seeds("basis/eu_k"), seeds("later/finetune")]
+    assert len({s for each in (first, *others) for s in each}) == 6
+    assert not {s for each in (first, *others) for s in each} & {c.seed for c in plan.choices}
+    assert [f["candidate"] for f in facts(ws, "audits.candidate")] == [
+        "basis/finetune",
+        "basis/eu_k",
+        "later/finetune",
+    ]
 
 
 # --- a deletion never waits for its audits, and no choice follows what was seen ---

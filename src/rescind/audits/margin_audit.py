@@ -17,7 +17,7 @@ from rescind.audits.holdout_gap import Holdout
 from rescind.audits.intervals import Z95
 from rescind.audits.margin_difference import MarginDifference, Question, measure, prepare
 from rescind.audits.neighbours import NEIGHBOURS
-from rescind.audits.results import result_of
+from rescind.audits.results import UNSEEN, result_of
 from rescind.core.audit import AuditResult, Case, Need, Sizes
 from rescind.core.errors import BadData, InsufficientEvidence
 
@@ -31,10 +31,6 @@ NOT_CLAIMABLE = (
     "Margins: records that changed as much as a removal changes them need not have been removed;"
     " a server that fits the margins passes."
 )
-UNSEEN = (
-    "there is no evidence that the records were in the model before: they look like held-out ones"
-)
-
 
 SAID: dict[Told, str] = {
     "nothing_seen": "the margins of the records did not change beside those of others",
@@ -52,7 +48,7 @@ class MarginAudit:
 
     controls: int = 30
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[Need]] = frozenset({"features"})
 
     def refuses(self, sizes: Sizes) -> str:
         """Why it cannot be run, or nothing."""

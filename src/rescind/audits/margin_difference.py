@@ -18,7 +18,9 @@ with the probability p_i that the model before gives the class of the record. Th
 request is compared with those of other requests with as many records of each stratum, which has its
 level by construction. Both factors were chosen on models of their own: what is learned easily is
 not lost with the record, so that nearly all is seen of the quarter with the smallest margins, and a
-rise says nothing of a removal. The mean of c beside matches, which was tested before, finds
+rise says nothing of a removal. s is 0 where nothing changed beyond rounding, neither the record nor
+the middle of its stratum: else the first factor alone would tell hard requests from others, in a
+model that is the same. The mean of c beside matches, which was tested before, finds
 33 of 40 requests of 20 in ``benchmarks/margin_difference.py``, and s 39.
 
 **The drop** is the mean of c beside that of retained records matched by class and margin.
@@ -50,7 +52,7 @@ from rescind.audits.matched import CONTROLS, Groups, match
 from rescind.audits.neighbours import NEIGHBOURS, centred, nearest_retained
 from rescind.audits.permutation import DRAWS, Permuted, adjusted, permuted
 from rescind.audits.rows import checked_kinds, checked_mask
-from rescind.audits.strata import Strata, p_high, standardised, stratified
+from rescind.audits.strata import Strata, moved, p_high, standardised, stratified
 from rescind.core.errors import BadData
 from rescind.metrics.loss import checked_values
 
@@ -207,9 +209,10 @@ def scores(question: Question, after: Tensor) -> Tensor:
     from torch.nn.functional import logsigmoid, softplus
 
     strata = question.strata
-    z = standardised(centred(_changed(question, after), strata.rows, question.near_strata), strata)
+    c = centred(_changed(question, after), strata.rows, question.near_strata)
+    z = standardised(c, strata)
     weight = (logsigmoid(-question.before[strata.rows]) / 4).exp()
-    return weight * softplus(torch.stack([-z, z]) - 1)
+    return (weight * softplus(torch.stack([-z, z]) - 1)).where(moved(c, strata), 0.0)
 
 
 def _changed(question: Question, after: Tensor) -> Tensor:

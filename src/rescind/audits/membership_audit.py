@@ -5,6 +5,9 @@ the same class, as population attacks do (``population``); no model is trained. 
 of the stratified rank-sum test by permutation, one-sided. A request drawn unlike the held-out
 records, such as one of easy records, is flagged though nothing is left of it: the test is of a
 difference between two sets.
+
+What was never seen cannot be removed. So the same test is first put to the model before: where it
+does not find the records there, that they are not found afterwards supports nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rescind.audits.finding import Finding
 from rescind.audits.intervals import ENTRIES, TAILS, resampled_means
-from rescind.audits.results import result_of
+from rescind.audits.results import UNSEEN, result_of
 from rescind.audits.roc import Roc, log_points, rate_at, roc
 from rescind.core.audit import AuditResult, Case, Curve, Need, Sizes
 from rescind.core.errors import BadData, BadParameter
@@ -36,10 +39,11 @@ NOT_CLAIMABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipAudit:
-    """Requested against held-out records, in the model after alone.
+    """Requested against held-out records, in the model after.
 
     Its power is the share of sets of retained records, which the model has surely seen, that it
-    flags. ``draws`` are those of the permutation test.
+    flags; there is none where the model before does not show the requested ones. ``draws`` are
+    those of the permutation test.
     """
 
     draws: int = 9_999
@@ -63,6 +67,9 @@ class MembershipAudit:
     def audit(self, case: Case, *, level: float, tests: int, seed: int) -> AuditResult:
         """The test, its power at level / tests, and the AUC with its interval over records.
 
+        The model before decides only whether there is a power, at level / tests as well: a residue
+        in the model after is one whatever the model before shows.
+
         Raises:
             BadData: a class of the request has no held-out record.
         """
@@ -72,6 +79,7 @@ class MembershipAudit:
         test = RankTest.of(case, self.draws, generator)
         asked = case.requested.nonzero().flatten()
         ranks = test.ranks(case.after[asked], case.labels[asked])
+        seen = test.seen_before(case, level / tests)
         power = self._power(case, test, level / tests, generator)
         interval = _interval(ranks, generator)
         pushed = interval[1] < 0.5  # forgotten by pushing away is a trace that this test cannot see
@@ -84,9 +92,10 @@ class MembershipAudit:
             interval=interval,
             unit="AUC against held-out records",
             level=level,
-            power=None if pushed else power,
+            power=power if seen and not pushed else None,
         )
-        result = result_of(finding, NOT_CLAIMABLE, seed, PUSHED if pushed else "")
+        note = PUSHED if pushed else "" if seen else UNSEEN
+        result = result_of(finding, NOT_CLAIMABLE, seed, note)
         return replace(result, curves=_curves(case))
 
     def _power(
@@ -150,6 +159,16 @@ class RankTest:
             high = torch.searchsorted(below, scores[here].contiguous(), right=True)
             found[here] = (low + high).double() / (2 * len(below))
         return found
+
+    def seen_before(self, case: Case, level: float) -> bool:
+        """Whether the same test finds the requested records in the model before; its null is that
+        of as many records, whatever the model.
+        """
+        places = case.outside_labels
+        outside = {k: case.outside_before[places == k].sort().values for k in self.counts}
+        asked = case.requested
+        ranks = replace(self, outside=outside).ranks(case.before[asked], case.labels[asked])
+        return self.p(float(ranks.sum())) < level
 
     def p(self, total: float) -> float:
         """Of a sum of ranks as high, what was seen counted as one."""

@@ -17,16 +17,17 @@ NEVER = (
 )
 
 
-def verdict(version: str, results: Sequence[AuditResult]) -> AuditVerdict:
+def verdict(version: str, results: Sequence[AuditResult], none: str = "") -> AuditVerdict:
     """Planned audits are corrected by Holm, those of one null hypothesis together; those that were
-    added are read as they are. The outcome is that of ``core.audit.verdict_of``.
+    added are read as they are. The outcome is that of ``core.audit.verdict_of``. ``none`` says why
+    there is no result, where that is known.
     """
     planned = [r for r in results if not r.exploratory]
     told = (*_corrected(planned), *(r for r in results if r.exploratory))
     outcome = verdict_of(told)
     named = [r for r in told if r.outcome == outcome and not (outcome != FOUND and r.exploratory)]
     limits = dict.fromkeys(r.limits for r in told if r.limits)
-    because = _because([] if outcome == "no_power" else named, told)
+    because = _because([] if outcome == "no_power" else named, told, none)
     return AuditVerdict(version, outcome, because, told, (NEVER, *limits))
 
 
@@ -49,11 +50,11 @@ def _read(result: AuditResult, p: float) -> AuditResult:
     return replace(result, p_corrected=p, outcome=outcome, told=told)
 
 
-def _because(named: Sequence[AuditResult], told: Sequence[AuditResult]) -> str:
+def _because(named: Sequence[AuditResult], told: Sequence[AuditResult], none: str) -> str:
     if named:
         return "; ".join(f"{r.audit}: {r.told}" for r in named) + "."
     if not told:
-        return "No audit was run."
+        return f"No audit was run: {none}." if none else "No audit was run."
     return (
         "No audit had the power to tell: " + "; ".join(f"{r.audit}: {r.told}" for r in told) + "."
     )

@@ -12,6 +12,9 @@ SAID: dict[AuditOutcome, str] = {
     "residue_found": "it saw a residue",
     "no_power": "not enough power to tell",
 }
+UNSEEN = (
+    "there is no evidence that the records were in the model before: they look like held-out ones"
+)
 
 
 def result_of(finding: Finding, limits: str, seed: int, note: str = "") -> AuditResult:

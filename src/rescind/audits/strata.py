@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # of 32, 48 and 64 that with which most was seen in the models that chose it
 SIZE = 48
+ROUNDING = 1e-6  # nats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,15 +79,23 @@ def standardised(values: Tensor, strata: Strata) -> Tensor:
     """Values (m,) less the median of their stratum, over its spread.
 
     The spread is the median distance from the median over .6745, as that of a normal; not below
-    1e-6 nats, which is rounding.
+    ``ROUNDING``.
     """
     import torch
 
     found = []
     for part in strata.parts(values.double()):
         away = part - part.median()
-        found.append(away / (away.abs().median() / 0.6745).clamp(min=1e-6))
+        found.append(away / (away.abs().median() / 0.6745).clamp(min=ROUNDING))
     return torch.cat(found)
+
+
+def moved(changes: Tensor, strata: Strata) -> Tensor:
+    """Which (m,) changed by more than rounding, or lie in a stratum whose median did."""
+    import torch
+
+    parts = strata.parts(changes.double())
+    return torch.cat([part.abs().clamp(min=part.median().abs()) > ROUNDING for part in parts])
 
 
 def p_high(scores: Tensor, strata: Strata, draws: int, seed: int, level: float) -> list[float]:

@@ -10,7 +10,7 @@ import typer
 from rescind.cli.opening import opened
 from rescind.cli.options import HERE, AsJson, WorkspaceFolder
 from rescind.cli.output import Exit, emit, table
-from rescind.core.audit import OUTCOMES
+from rescind.core.audit import ACCESS, OUTCOMES
 
 if TYPE_CHECKING:
     from rescind.core.audit import AuditPlan, AuditResult, AuditVerdict
@@ -57,7 +57,7 @@ def plan_lines(request: str, found: AuditPlan) -> Iterator[str]:
     """What was chosen for a request, and why the rest was not."""
     yield (
         f"Audits of request {request}, level {found.level:g}, budget"
-        f" {found.budget_seconds:g} s of one core:"
+        f" {found.budget_seconds:g} s of one core, access to {ACCESS[found.access]}:"
     )
     rows = [(c.audit, f"{c.seconds:.0f}", c.seed) for c in found.choices]
     yield from table(["audit", "seconds", "seed"], rows) if rows else ["  none"]

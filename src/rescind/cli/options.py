@@ -27,6 +27,14 @@ class Policy(StrEnum):
     REFUSE = "refuse"
 
 
+class AccessTo(StrEnum):
+    """What audits may use: the keys of ``core.audit.ACCESS``."""
+
+    ANSWERS = "answers"
+    WEIGHTS = "weights"
+    DATA = "data"
+
+
 def _remember(ctx: typer.Context, value: bool) -> bool:
     ctx.meta[JSON] = value
     return value
@@ -178,6 +186,15 @@ AuditBudget = Annotated[
         "--audit-budget",
         metavar="TIME",
         help="Choose and record audits that take this long at most: 90s, 10m, 2h of one core.",
+    ),
+]
+AuditAccess = Annotated[
+    AccessTo,
+    typer.Option(
+        "--audit-access",
+        metavar="answers|weights|data",
+        help="With --audit-budget: the most that an audit may use, answers of the models, their"
+        " weights, or data to train models on.",
     ),
 ]
 Outage = Annotated[

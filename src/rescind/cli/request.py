@@ -13,7 +13,9 @@ from rescind.cli.audit import plan_lines
 from rescind.cli.opening import opened
 from rescind.cli.options import (
     HERE,
+    AccessTo,
     AsJson,
+    AuditAccess,
     AuditBudget,
     Basis,
     Concept,
@@ -111,6 +113,7 @@ def plan(
         typer.Option("--request", metavar="ID", help="With --audit-budget: for this request only."),
     ] = None,
     audit_budget: AuditBudget = None,
+    audit_access: AuditAccess = AccessTo.DATA,
     workspace: WorkspaceFolder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -120,9 +123,9 @@ def plan(
     instead, audits of accepted requests are chosen and recorded, before a model is unlearned.
     """
     budget = seconds(audit_budget)
-    _check_one_use(budget, request, (key, file, subject, words, concept, method))
+    _check_one_use(budget, request, audit_access, (key, file, subject, words, concept, method))
     if budget is not None:
-        _plan_audits(opened(workspace), request, budget, as_json)
+        _plan_audits(opened(workspace), request, budget, audit_access, as_json)
         return
     ask = asking.with_policy(asking.target(key, file, subject, words, concept), near)
     ws = opened(workspace)
@@ -135,10 +138,14 @@ def plan(
     emit(as_json, found, lambda: [*asking.draft_lines(draft), *asking.plan_lines(made)])
 
 
-def _check_one_use(budget: float | None, request: str | None, draft: tuple[object, ...]) -> None:
+def _check_one_use(
+    budget: float | None, request: str | None, access: AccessTo, draft: tuple[object, ...]
+) -> None:
     """A draft is planned, or audits of what is accepted: options of both are a mistake."""
     if budget is None and request is not None:
         raise typer.BadParameter("--request goes with --audit-budget.")
+    if budget is None and access is not AccessTo.DATA:
+        raise typer.BadParameter("--audit-access goes with --audit-budget.")
     if budget is not None and any(draft):
         raise typer.BadParameter(
             "--audit-budget plans the audits of accepted requests: accept it with `rescind request"
@@ -146,12 +153,14 @@ def _check_one_use(budget: float | None, request: str | None, draft: tuple[objec
         )
 
 
-def _plan_audits(ws: Workspace, request: str | None, budget: float, as_json: bool) -> None:
+def _plan_audits(
+    ws: Workspace, request: str | None, budget: float, access: AccessTo, as_json: bool
+) -> None:
     """For one request, else for all that are open and have no audits planned."""
     from rescind.progress import Bars
 
     with Bars() as progress:
-        found = ws.plan_audits(budget, request, progress)
+        found = ws.plan_audits(budget, request, progress, access.value)
     lines = [line for name, one in found.items() for line in plan_lines(name, one)]
     none = "No request waits for audits: they are chosen before a model is unlearned."
     emit(as_json, {"audits": found}, lambda: lines or [none])

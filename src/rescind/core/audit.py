@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +15,24 @@ if TYPE_CHECKING:
 Null = Literal["no_trace", "nothing_removed"]
 # models trained for the audit alone: without the records, with a random half of them each, or with
 # some that the audited method then forgets; the codes that users handed over; losses after the
-# weights were rounded; scores while the records are learned again
-Need = Literal["retrained", "shadows", "treated", "codes", "rounded", "relearned"]
+# weights were rounded; scores while the records are learned again; features of the model before
+Need = Literal["retrained", "shadows", "treated", "codes", "rounded", "relearned", "features"]
+# what an auditor may be given, the least first: each holds those before it
+Access = Literal["answers", "weights", "data"]
+ACCESS: dict[Access, str] = {
+    "answers": "answers of the models to the records",
+    "weights": "weights or features of the models",
+    "data": "the training data, to train models on",
+}
+TAKES: dict[Need, Access] = {
+    "retrained": "data",
+    "shadows": "data",
+    "treated": "data",
+    "codes": "weights",
+    "rounded": "weights",
+    "relearned": "weights",
+    "features": "weights",
+}
 MODELS = 8  # shadow models
 # what a treated shadow model is to a record: it has it, forgot it by the method, or never saw it
 HAS, FORGOT, NEVER = range(3)
@@ -115,12 +131,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class AuditPlan:
-    """What was chosen before the model was unlearned, and why the others were left out."""
+    """What was chosen before the model was unlearned, and why the others were left out.
+
+    None of them needs more than ``access``.
+    """
 
     budget_seconds: float
     level: float
     choices: tuple[Choice, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    access: Access = "data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +201,17 @@ class AuditVerdict:
     results: tuple[AuditResult, ...]
     not_claimable: tuple[str, ...] = ()
     earlier: tuple[AuditOutcome, ...] = ()
+
+
+def beyond(needs: Iterable[Need], access: Access) -> str:
+    """Why an audit with these needs cannot be run with this access, or nothing; answers of both
+    models are what every audit needs.
+    """
+    order = list(ACCESS)
+    least = max((TAKES.get(n, "data") for n in needs), key=order.index, default=order[0])
+    if order.index(least) <= order.index(access):
+        return ""
+    return f"it needs {ACCESS[least]}, and the access planned for is {ACCESS[access]}"
 
 
 def outcome_of(

@@ -188,7 +188,7 @@ class Planner(Protocol):
 class Auditor(Protocol):
     """An audit: a frozen dataclass whose fields are its parameters. It sees two models through one
     ``Case`` and says what it saw; ``tests`` is how many audits are read together. ``needs`` names
-    what it reads besides both models.
+    what it reads besides answers of both models, and so what access it takes (``audit.beyond``).
     """
 
     @property
