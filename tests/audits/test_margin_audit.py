@@ -142,3 +142,16 @@ def test_records_that_nobody_saw_before_are_never_a_residue() -> None:
             assert (found.power, found.outcome) == (None, "no_power")
             unseen += 1
     assert unseen >= 8
+
+
+def test_a_fall_that_a_correction_may_undo_leaves_no_power_for_unseen_records() -> None:
+    """Holm may read such a p as none; with a power, that would be a residue of unseen records."""
+    undecided = 0
+    for seed in range(160):
+        found = audited(world(6, seed, owes=0.05), 0.0, tests=2)
+        if found.p is not None and found.level / 2 <= found.p < found.level and found.power is None:
+            undecided += 1
+            other = replace(found, audit="other", p=0.9)
+            told = {r.audit: r.outcome for r in verdict("v2", [found, other]).results}
+            assert told[found.audit] == "no_power" and not found.told.endswith(UNSEEN)
+    assert undecided

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rescind.audits.extent import Told
 from rescind.audits.holdout_gap import Holdout
 from rescind.audits.intervals import Z95
-from rescind.audits.margin_difference import MarginDifference, Question, measure, prepare
+from rescind.audits.margin_difference import Question, measure, prepare
 from rescind.audits.neighbours import NEIGHBOURS
 from rescind.audits.results import UNSEEN, result_of
 from rescind.core.audit import AuditResult, Case, Need, Sizes
@@ -55,7 +55,7 @@ class MarginAudit:
         if sizes.truncated:
             return (
                 "a part was cut or trained anew by itself, which changes all records that it was"
-                " trained on: beside them an honest removal looks like a third of one, or none"
+                " trained on: beside them an honest removal looks like a quarter of one, or none"
             )
         if sizes.forget < FEWEST or sizes.test < 2 * FEWEST:
             return f"it needs {FEWEST} records to forget and {2 * FEWEST} held out"
@@ -75,10 +75,12 @@ class MarginAudit:
         """
         question = self._question(case, case.requested, seed)
         found = measure(question, case.after, level=level, seed=seed)
-        unseen = _unseen(question, found, level)
-        # what the test would see of other records says nothing of these: they were not seen before
-        power = None if unseen else self._power(case, question, level / tests, seed)
-        note = UNSEEN if unseen else SAID[found.told]
+        absent = question.gap is not None and question.gap.p_present >= level
+        # what the test would see of other records says nothing of these, which were not seen before
+        # and did not surely fall: a later correction for all audits may leave nothing of their fall
+        silent = absent and found.p_fell >= level / tests
+        power = None if silent else self._power(case, question, level / tests, seed)
+        note = UNSEEN if absent and found.told == "nothing_seen" else SAID[found.told]
         return result_of(found.finding(power), NOT_CLAIMABLE, seed, note)
 
     def _question(self, case: Case, requested: Tensor, seed: int) -> Question:
@@ -112,10 +114,6 @@ class MarginAudit:
         except (BadData, InsufficientEvidence):
             return None  # retained records are too few, or a class lacks matches
         return seen / SIMULATED
-
-
-def _unseen(question: Question, found: MarginDifference, level: float) -> bool:
-    return question.gap is not None and question.gap.p_present >= level and found.p >= level
 
 
 def _alike(case: Case, generator: Generator) -> Tensor:
