@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rescind.audits.finding import Finding
 from rescind.audits.seeding.codes import BITS, fingerprint, new_key
 from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
+from rescind.audits.seeding.seen import Seen
 from rescind.audits.seeding.term import Seeding
 from rescind.audits.seeding.verdict import SeedingVerdict, decide
 from rescind.core.canonical import build, plain
@@ -29,7 +30,7 @@ from rescind.training.recipes import recipe_from
 if TYPE_CHECKING:
     from rescind.core.dataset import Record
 
-__all__ = ["Columns", "Finding", "Handed", "SeedingVerdict", "decide"]
+__all__ = ["Columns", "Finding", "Handed", "SeedingVerdict", "Seen", "decide"]
 LEARNED = ("every", "batch", "weight", "negatives")  # of ``Seeding``; bits are those of the codes
 
 
@@ -129,28 +130,38 @@ def read_codes(file: Path) -> Handed:
     return from_file(_bytes(file, "rescind seeds make"))
 
 
-def write_seen(file: Path, version: str, found: Sequence[Finding]) -> None:
+def write_seen(file: Path, seen: Seen) -> None:
     """Keep what was seen of a version, to compare a later one with."""
-    seen = {"version": version, "findings": plain(found)}
-    file.write_text(json.dumps(seen, indent=1) + "\n")
+    file.write_text(json.dumps(plain(seen), indent=1) + "\n")
 
 
-def read_seen(file: Path) -> tuple[Finding, ...]:
-    """The findings that ``write_seen`` wrote.
+def read_seen(file: Path) -> Seen:
+    """What ``write_seen`` wrote.
 
     Raises:
         BadParameter: the file is missing.
-        BadData: it is something else.
+        BadData: it is something else, or of a time when it did not say which records were asked
+            about.
     """
     data = _bytes(file, "rescind seeds ask --out")
     try:
-        return tuple(build(Finding, one) for one in json.loads(data)["findings"])
-    except (ValueError, KeyError, TypeError) as error:
+        found = json.loads(data)
+        seen = build(Seen, found) if {"key", "asked"} & found.keys() else None
+    except (ValueError, AttributeError, TypeError) as error:
         raise BadData(
             f"{file} does not say what was seen before.",
             "It is the file of an answer.",
             "Name what `rescind seeds ask --out` wrote.",
         ) from error
+    if seen is None:
+        raise BadData(
+            f"{file} does not say which records were asked about.",
+            "An older version of rescind wrote it. With other records, or with rows that were"
+            " changed, a model that holds the codes looks as if they were gone.",
+            "Ask again with `rescind seeds ask ROWS --secret KEY --out FILE`; where the records"
+            " are forgotten by now, in a workspace restored from a backup of before.",
+        )
+    return seen
 
 
 def _bytes(file: Path, maker: str) -> bytes:

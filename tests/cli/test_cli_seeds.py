@@ -11,10 +11,10 @@ import pytest
 from running import ok, parsed, rescind
 
 from rescind.audits.seeding.term import Seeding
-from rescind.core.errors import BadParameter
+from rescind.core.errors import BadData, BadParameter
 from rescind.settings import Settings
 from rescind.storage.keys import KeyStore
-from rescind.users_seeds import learned_by
+from rescind.users_seeds import learned_by, read_seen
 from rescind.workspace import open_workspace
 
 RECIPE = """
@@ -82,7 +82,7 @@ def test_a_user_marks_records_and_asks_before_and_after(
     ok("train", recipe, "--data", data, "--seeds", marks, *at)
     before = tmp_path / "before.json"
     told = parsed("seeds", "ask", own, "--secret", secret, "--out", before, *at, "--json")
-    assert told[0]["p"] < 1e-9
+    assert told["findings"][0]["p"] < 1e-9
     chosen = tmp_path / "keys.csv"
     chosen.write_text("key\n" + "".join(f"r{i}\n" for i in range(24)))
     ok("request", "add", "--from", chosen, "--near", "keep", "--yes", *at)
@@ -113,6 +113,25 @@ def test_what_says_nothing_of_how_codes_are_learned_is_refused(text: str, tmp_pa
     ws = tmp_path / "ws"
     told = rescind("train", recipe, "--data", own, "--seeding", text, "--workspace", ws)
     assert told.exit_code == 1 and not ws.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version": "v1", "findings": []}', "which records were asked about"),
+        ('{"key": "ab", "findings": []}', "what was seen before"),
+        ("[]", "what was seen before"),
+        ("no JSON", "what was seen before"),
+    ],
+)
+def test_an_answer_that_does_not_say_of_what_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "before.json"
+    file.write_text(text)
+    with pytest.raises(BadData, match=message) as told:
+        read_seen(file)
+    assert "rescind seeds ask" in told.value.do
 
 
 def test_what_is_missing_is_told(tmp_path: Path) -> None:

@@ -94,13 +94,13 @@ def ask(
 
     ws = opened(workspace)
     earlier = None if before is None else users_seeds.read_seen(before)
-    found = ws.ask_seeds(users_seeds.read_key(secret), data)
+    found = ws.ask_seeds(users_seeds.read_key(secret), data, before=earlier)
     if out is not None:
-        users_seeds.write_seen(out, ws.version().id, found)
+        users_seeds.write_seen(out, found)
     if earlier is None:
-        emit(as_json, found, lambda: _rows(found))
+        emit(as_json, found, lambda: _rows(found.findings))
         return
-    verdict = users_seeds.decide(earlier, found)
+    verdict = users_seeds.decide(earlier.findings, found.findings)
     emit(as_json, verdict, lambda: _told(verdict))
     if CODES[verdict.outcome]:
         raise typer.Exit(CODES[verdict.outcome])
