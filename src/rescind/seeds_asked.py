@@ -86,7 +86,8 @@ def asked(b: Backends, key: bytes, data: object, before: Seen | None = None, see
     own, public = _read(b, trained, shards, served)
     matrix = draw_readout(key, told["width"], told["bits"])
     shown = _centred(own, public, shards)
-    found = ask(_apart(own, shards), codes, matrix, seed=seed, centred=shown)
+    seen = before.findings if before is not None else ()
+    found = ask(_apart(own, shards), codes, matrix, seed=seed, centred=shown, before=seen)
     return Seen(state.version(b).id, user, mark, found, len(records) - len(trained))
 
 

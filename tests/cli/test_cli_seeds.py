@@ -88,10 +88,14 @@ def test_a_user_marks_records_and_asks_before_and_after(
     ok("request", "add", "--from", chosen, "--near", "keep", "--yes", *at)
     [request] = open_workspace(place).requests()
     ok("process", request.id, "--yes", *at)
-    answer = rescind("seeds", "ask", own, "--secret", secret, "--before", before, *at)
+    after = tmp_path / "after.json"
+    asked = ("seeds", "ask", own, "--secret", secret, "--before", before, *at)
+    answer = rescind(*asked, "--out", after)
     assert answer.exit_code == code, answer.output
     outcome = {0: "No evidence of codes.", 3: "Still held."}[code]
     assert outcome in answer.stdout and "Not claimed:" in answer.stdout
+    [bits, _] = json.loads(after.read_text())["findings"]
+    assert bits["power"] > 0.99 and "power\n" in answer.stdout and "  1.00\n" in answer.stdout
 
 
 def test_how_codes_are_learned_may_be_said_in_part() -> None:

@@ -142,7 +142,12 @@ def test_rows_that_are_not_as_they_were_get_no_answer(ws: Workspace) -> None:
             ws.ask_seeds(ANNA, wrong, before=before)
     with pytest.raises(BadParameter, match="and this is key"):
         ws.ask_seeds(BORIS, OF[BORIS], before=before)
-    assert ws.ask_seeds(ANNA, own, before=before).asked == before.asked
+    after = ws.ask_seeds(ANNA, own, before=before)
+    assert after.asked == before.asked
+    bits, kernel = after.findings  # what tells them apart has its power in numbers
+    assert bits.power is not None and bits.power > 0.99 and kernel.power is None
+    verdict = decide(before.findings, after.findings)
+    assert verdict.outcome == "no_evidence_of_codes" and "in 1.00 of cases" in verdict.because
 
 
 def test_what_is_kept_of_an_answer_tells_neither_key_nor_records(ws: Workspace) -> None:

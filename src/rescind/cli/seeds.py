@@ -114,10 +114,11 @@ def _told(verdict: SeedingVerdict) -> Iterator[str]:
 
 
 def _rows(found: Sequence[Finding]) -> list[str]:
-    head = ["test", "n", "p", "effect", "95 % interval", "unit"]
+    head = ["test", "n", "p", "effect", "95 % interval", "unit", "power"]
     return table(head, [_row(one) for one in found])
 
 
 def _row(found: Finding) -> tuple[object, ...]:
     ends = "{:.3g} to {:.3g}".format(*found.interval)
-    return (found.audit, found.n, f"{found.p:.3g}", f"{found.effect:.3g}", ends, found.unit)
+    power = "unknown" if found.power is None else f"{found.power:.2f}"
+    return (found.audit, found.n, f"{found.p:.3g}", f"{found.effect:.3g}", ends, found.unit, power)
