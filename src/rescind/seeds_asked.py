@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rescind import state, stored_seeds
 from rescind.audits.seeding.codes import codes_of, fingerprint
 from rescind.audits.seeding.handed import packed
+from rescind.audits.seeding.kernel import apart
 from rescind.audits.seeding.readout import centred, draw_readout
 from rescind.audits.seeding.seen import Seen, mark_of, require_same
 from rescind.audits.seeding.verdict import ask
@@ -87,7 +88,7 @@ def asked(b: Backends, key: bytes, data: object, before: Seen | None = None, see
     matrix = draw_readout(key, told["width"], told["bits"])
     shown = _centred(own, public, shards)
     seen = before.findings if before is not None else ()
-    found = ask(_apart(own, shards), codes, matrix, seed=seed, centred=shown, before=seen)
+    found = ask(apart(own, shards), codes, matrix, seed=seed, centred=shown, before=seen)
     return Seen(state.version(b).id, user, mark, found, len(records) - len(trained))
 
 
@@ -142,18 +143,3 @@ def _centred(own: Tensor, public: Mapping[int, Tensor], shards: Sequence[int]) -
         return centred(row[None], public[shard]) if len(public[shard]) else row[None]
 
     return torch.cat([one(row, shard) for row, shard in zip(own, shards, strict=True)])
-
-
-def _apart(own: Tensor, shards: Sequence[int]) -> Tensor:
-    """For the kernel: a block of columns a shard, since features of two parts are not alike or
-    unlike, less the mean of the block's own records.
-    """
-    import torch
-
-    order, where = sorted(set(shards)), torch.tensor(shards)
-    found = own.new_zeros(len(own), len(order) * own.shape[1])
-    for place, shard in enumerate(order):
-        rows = (where == shard).nonzero().flatten()
-        columns = slice(place * own.shape[1], (place + 1) * own.shape[1])
-        found[rows, columns] = own[rows] - own[rows].mean(0)
-    return found

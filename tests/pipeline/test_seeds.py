@@ -14,6 +14,7 @@ import torch
 from tiny_workspace import ask, new_workspace
 
 from rescind import (
+    codes_read,
     jobs,
     methods_of,
     replay,
@@ -266,6 +267,13 @@ def test_models_retrained_for_comparison_learn_the_codes_that_are_left(
     b.artifacts.destroy([a.name for a in b.artifacts.list() if a.kind == "reference"])
     monkeypatch.setattr(stored_seeds, "terms", lambda *given: None)
     assert made(7) != seeded
+
+
+def test_the_kernel_test_has_records_that_others_are_beside_and_not_too_many() -> None:
+    chosen = codes_read._for_kernel
+    assert chosen([0] * 19) == chosen([*[0] * 19, 1, 2]) == []
+    assert chosen([3, *[0] * 20, 1]) == list(range(1, 21))
+    assert chosen([0, 1] * 200) == list(range(0, 400, 2))
 
 
 def test_bits_are_read_less_the_mean_of_held_out_records_of_the_same_part() -> None:
