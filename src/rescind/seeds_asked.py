@@ -61,7 +61,7 @@ def asked(b: Backends, key: bytes, data: object, before: Seen | None = None, see
             "With another key the bits of any model match by chance, which says nothing of it.",
             "Find the right key. If it is lost, these records cannot be asked about by codes.",
         )
-    records = records_of(data, Columns(run.source.key, run.source.subject))
+    records = records_of(data, Columns(run.source.key, run.source.subject), "ask about")
     secret, partition = b.keys.get("partition"), run.recipe.partition
     cell_of = {r.key: partition.cell(r.placement, secret) for r in records}
     trained = [r for r in records if cell_of[r.key] != TEST]

@@ -22,6 +22,7 @@ from rescind.audits.seeding.verdict import SeedingVerdict, decide
 from rescind.core.canonical import build, plain
 from rescind.core.errors import BadData, BadParameter
 from rescind.core.named_parts import named_parts
+from rescind.data.problems import NO_ROWS
 from rescind.data.records import records_from
 from rescind.data.source import source_of
 from rescind.metrics.features import penultimate_width
@@ -42,14 +43,20 @@ class Columns:
     subject: str | None = None
 
 
-def records_of(data: object, columns: Columns) -> tuple[Record, ...]:
-    """A user's records, keyed as in the training; ``data`` is as in ``Workspace.train``.
+def records_of(data: object, columns: Columns, aim: str) -> tuple[Record, ...]:
+    """A user's records, keyed as in the training; ``data`` is as in ``Workspace.train``, and
+    ``aim`` what is to be done with them.
 
     Raises:
         BadData, BadParameter, MissingSource: as ``source_of`` and ``records_from``.
     """
-    _, rows = source_of(data, key=columns.key, subject=columns.subject)
-    return records_from(rows, key=columns.key, subject=columns.subject)
+    try:
+        _, rows = source_of(data, key=columns.key, subject=columns.subject)
+        return records_from(rows, key=columns.key, subject=columns.subject)
+    except BadData as error:
+        if error.why != NO_ROWS:
+            raise
+        raise BadData(error.what, f"There is nothing to {aim}.", error.do) from error
 
 
 def make(
@@ -63,7 +70,7 @@ def make(
     from rescind.training.models import trained_model
 
     width = penultimate_width(trained_model(recipe_from(recipe)).module)
-    return hand_over(secret, records_of(data, columns), width, bits)
+    return hand_over(secret, records_of(data, columns, "mark"), width, bits)
 
 
 def write_key(file: Path) -> str:

@@ -95,6 +95,9 @@ def test_a_user_marks_records_and_asks_before_and_after(
     outcome = {0: "No evidence of codes.", 3: "Still held."}[code]
     assert outcome in answer.stdout and "Not claimed:" in answer.stdout
     [bits, _] = json.loads(after.read_text())["findings"]
+    left = 24 - bits["n"]
+    assert left and f"Left out: {left} records of the test set" in answer.stdout
+    assert json.loads(rescind(*asked, "--json").stdout)["left_out"] == told["left_out"] == left
     assert bits["power"] > 0.99 and "power\n" in answer.stdout and "  1.00\n" in answer.stdout
 
 
@@ -117,6 +120,7 @@ def test_what_says_nothing_of_how_codes_are_learned_is_refused(text: str, tmp_pa
     ws = tmp_path / "ws"
     told = rescind("train", recipe, "--data", own, "--seeding", text, "--workspace", ws)
     assert told.exit_code == 1 and not ws.exists()
+    assert "Seeding()" not in told.output or "--seeding" in told.output
 
 
 @pytest.mark.parametrize(
@@ -148,6 +152,8 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     recipe, out = tmp_path / "recipe.toml", tmp_path / "out"
     recipe.write_text(RECIPE.replace("METHOD", "retrain"))
     made = ("--recipe", recipe, "--out", out)
+    none = written(tmp_path / "none.jsonl", [])
+    assert "nothing to mark" in rescind("seeds", "make", none, "--secret", secret, *made).output
     assert (
         "There is no file"
         in rescind("seeds", "make", own, "--secret", tmp_path / "no", *made).output

@@ -135,6 +135,8 @@ def test_rows_that_are_not_as_they_were_get_no_answer(ws: Workspace) -> None:
     for wrong in (rounded, never, [*own[1:], rounded[0]], ROWS[60:84]):
         with pytest.raises(BadData, match="not as they were"):
             ws.ask_seeds(ANNA, wrong)
+    with pytest.raises(BadData, match="nothing to ask about"):
+        ws.ask_seeds(ANNA, [])
     before = ws.ask_seeds(ANNA, own)
     assert before.left_out == OWN - before.findings[0].n > 0
     ws.process(ws.accept(ws.resolve(ask(*(row["id"] for row in own)))).id)

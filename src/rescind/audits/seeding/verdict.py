@@ -153,15 +153,19 @@ def _common_level(before: Sequence[Finding], after: Sequence[Finding]) -> float:
     first, second = ([(one.audit, one.n) for one in side] for side in (before, after))
     if not first or first != second or len({name for name, _ in first}) < len(first):
         raise BadParameter(
-            f"Before there are {first or 'no tests'}, after {second or 'no tests'}.",
+            f"Before there are {_listed(first)}; after there are {_listed(second)}.",
             "The same tests of the same records are compared, each once.",
-            "Make both sides with ask(...) for the same records.",
+            "Ask about the same records both times.",
         )
     levels = sorted({one.level for one in (*before, *after)})
     if len(levels) > 1:
         raise BadParameter(
             f"The tests have the levels {', '.join(f'{level:g}' for level in levels)}.",
             "They are corrected together, for one level.",
-            "Make both sides with ask(...) at the same level.",
+            "Ask both times at the same level.",
         )
     return levels[0]
+
+
+def _listed(tests: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} of {n} records" for name, n in tests) or "no tests"
