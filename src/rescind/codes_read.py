@@ -1,4 +1,5 @@
-"""The readings that models show for seeded records, read with the codes that lie in the workspace.
+"""What models show of seeded records, read with the codes that lie in the workspace: readings for
+each bit, and from twenty records on features for the kernel test, which needs no read-out.
 
 A record's codes can be in the part of its own shard alone, so it is read there; where that shard
 serves no more, in the first part that does, as ``seeds_asked`` has it.
@@ -6,11 +7,13 @@ serves no more, in the first part that does, as ``seeds_asked`` has it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rescind import state, stored_seeds
 from rescind.audits.seeding.handed import matrix_of, unpacked
+from rescind.audits.seeding.kernel import FEWEST
 from rescind.audits.seeding.readout import centred, read_out
 from rescind.core.dataset import ManifestEntry
 from rescind.core.partition import Cell
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
     Batch = Mapping[str, Tensor]
 
+MOST = 200  # records of the kernel test: it sees all sets of 50, and its work grows as the square
+
 
 def read_codes(
     desk: Desk,
@@ -35,6 +40,9 @@ def read_codes(
     """Codes (t,) of all seeded records among the entries, and for each of ``models`` the
     readings (t,) that it shows, under the name "code_readings_" and the model's.
 
+    For the kernel test ``code_rows`` (k, bits), ``code_blocks`` (k,) and features (k, width) under
+    "code_features_" and the model's name, where there are enough records.
+
     Args:
         desk: an open place.
         entries: requested records.
@@ -45,23 +53,48 @@ def read_codes(
     import torch
 
     held = sorted(stored_seeds.codes_of_records(desk.b, entries).items())
-    tables = {user: desk.b.ledger.get(stored_seeds.TABLE, user) for user, _ in held}
+    tables = [desk.b.ledger.get(stored_seeds.TABLE, user) for user, _ in held]
     rows = [[i for i, e in enumerate(entries) if e.key in own] for _, own in held]
-    codes = [
-        torch.tensor(unpacked(own[entries[i].key], tables[user]["bits"]))
-        for (user, own), index in zip(held, rows, strict=True)
-        for i in index
-    ]
-    found = {"codes": torch.cat(codes).bool()}
+    codes = torch.tensor(  # those of one training have one length
+        [
+            unpacked(own[entries[i].key], table["bits"])
+            for (_, own), table, index in zip(held, tables, rows, strict=True)
+            for i in index
+        ]
+    ).bool()
+    index = [i for own in rows for i in own]
+    blocks = _blocks(rows, entries)
+    kept = _for_kernel(blocks)
+    found = {"codes": codes.flatten()}
+    if kept:
+        numbers = torch.tensor([blocks[i] for i in kept])
+        found |= {"code_rows": codes[kept], "code_blocks": numbers}
     for name, parts in models.items():
         shown = features_of(desk, entries, inputs, outside, parts)
         readings = []
-        for (user, _), index in zip(held, rows, strict=True):
-            table = tables[user]
+        for table, own in zip(tables, rows, strict=True):
             matrix = matrix_of(table["readout"], table["bits"], table["width"])
-            readings.append(read_out(shown[index], matrix).flatten())
+            readings.append(read_out(shown[own], matrix).flatten())
         found[f"code_readings_{name}"] = torch.cat(readings)
+        if kept:
+            found[f"code_features_{name}"] = shown[[index[i] for i in kept]]
     return found
+
+
+def _blocks(rows: Sequence[Sequence[int]], entries: Sequence[ManifestEntry]) -> list[int]:
+    """A number for each user and shard: of each seeded record of each user, which it has."""
+    pairs = [(u, Cell.parse(entries[i].cell).shard) for u, own in enumerate(rows) for i in own]
+    number = {pair: n for n, pair in enumerate(sorted(set(pairs)))}
+    return [number[pair] for pair in pairs]
+
+
+def _for_kernel(blocks: Sequence[int]) -> list[int]:
+    """Which seeded records the kernel test is put to: those with others in their block, every so
+    many-th where there are many, and none where they are too few.
+    """
+    count = Counter(blocks)
+    found = [i for i, block in enumerate(blocks) if count[block] > 1]
+    return found[:: -(-len(found) // MOST)] if len(found) >= FEWEST else []
 
 
 def features_of(

@@ -67,6 +67,22 @@ def codes_of_records(b: Backends, entries: Sequence[ManifestEntry]) -> Codes:
     return found
 
 
+def unlike(b: Backends, user: str, codes: Mapping[Key, str], cell_of: Mapping[Key, str]) -> int:
+    """How many records have another code here than the one given, or none though nothing erased it.
+
+    Where no suppression list tells what was forgotten, any record of a cell that was cut may be.
+    """
+    stored = {cell: read_cell(b, cell).get(user, {}) for cell in set(cell_of.values())}
+    known = {key: stored[cell][key] for key, cell in cell_of.items() if key in stored[cell]}
+    lacking = codes.keys() - known.keys()
+    if b.settings.suppression_list:
+        gone = b.ledger.items("suppressed")
+        strange = sum(state.suppression_leaf(b, key) not in gone for key in lacking)
+    else:
+        strange = sum(state.generation(b, cell_of[key]) == 0 for key in lacking)
+    return strange + sum(known[key] != codes[key] for key in known)
+
+
 def terms(b: Backends, run: Run, keys: Mapping[Cell, Sequence[Key]]) -> UsersInTurn | None:
     """What training on these records adds to the loss; None where the run is not seeded.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from rescind.audits.finding import Finding
 from rescind.audits.seeding.codes import BITS, fingerprint, new_key
 from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
+from rescind.audits.seeding.seen import Seen
 from rescind.audits.seeding.term import Seeding
 from rescind.audits.seeding.verdict import SeedingVerdict, decide
 from rescind.core.canonical import build, plain
 from rescind.core.errors import BadData, BadParameter
 from rescind.core.named_parts import named_parts
+from rescind.data.problems import NO_ROWS
 from rescind.data.records import records_from
 from rescind.data.source import source_of
 from rescind.metrics.features import penultimate_width
@@ -29,7 +31,7 @@ from rescind.training.recipes import recipe_from
 if TYPE_CHECKING:
     from rescind.core.dataset import Record
 
-__all__ = ["Columns", "Finding", "Handed", "SeedingVerdict", "decide"]
+__all__ = ["Columns", "Finding", "Handed", "SeedingVerdict", "Seen", "decide"]
 LEARNED = ("every", "batch", "weight", "negatives", "smoothing")  # bits are those of the codes
 
 
@@ -41,14 +43,20 @@ class Columns:
     subject: str | None = None
 
 
-def records_of(data: object, columns: Columns) -> tuple[Record, ...]:
-    """A user's records, keyed as in the training; ``data`` is as in ``Workspace.train``.
+def records_of(data: object, columns: Columns, aim: str) -> tuple[Record, ...]:
+    """A user's records, keyed as in the training; ``data`` is as in ``Workspace.train``, and
+    ``aim`` what is to be done with them.
 
     Raises:
         BadData, BadParameter, MissingSource: as ``source_of`` and ``records_from``.
     """
-    _, rows = source_of(data, key=columns.key, subject=columns.subject)
-    return records_from(rows, key=columns.key, subject=columns.subject)
+    try:
+        _, rows = source_of(data, key=columns.key, subject=columns.subject)
+        return records_from(rows, key=columns.key, subject=columns.subject)
+    except BadData as error:
+        if error.why != NO_ROWS:
+            raise
+        raise BadData(error.what, f"There is nothing to {aim}.", error.do) from error
 
 
 def make(
@@ -62,7 +70,7 @@ def make(
     from rescind.training.models import trained_model
 
     width = penultimate_width(trained_model(recipe_from(recipe)).module)
-    return hand_over(secret, records_of(data, columns), width, bits)
+    return hand_over(secret, records_of(data, columns, "mark"), width, bits)
 
 
 def write_key(file: Path) -> str:
@@ -129,28 +137,38 @@ def read_codes(file: Path) -> Handed:
     return from_file(_bytes(file, "rescind seeds make"))
 
 
-def write_seen(file: Path, version: str, found: Sequence[Finding]) -> None:
+def write_seen(file: Path, seen: Seen) -> None:
     """Keep what was seen of a version, to compare a later one with."""
-    seen = {"version": version, "findings": plain(found)}
-    file.write_text(json.dumps(seen, indent=1) + "\n")
+    file.write_text(json.dumps(plain(seen), indent=1) + "\n")
 
 
-def read_seen(file: Path) -> tuple[Finding, ...]:
-    """The findings that ``write_seen`` wrote.
+def read_seen(file: Path) -> Seen:
+    """What ``write_seen`` wrote.
 
     Raises:
         BadParameter: the file is missing.
-        BadData: it is something else.
+        BadData: it is something else, or of a time when it did not say which records were asked
+            about.
     """
     data = _bytes(file, "rescind seeds ask --out")
     try:
-        return tuple(build(Finding, one) for one in json.loads(data)["findings"])
-    except (ValueError, KeyError, TypeError) as error:
+        found = json.loads(data)
+        seen = build(Seen, found) if {"key", "asked"} & found.keys() else None
+    except (ValueError, AttributeError, TypeError) as error:
         raise BadData(
             f"{file} does not say what was seen before.",
             "It is the file of an answer.",
             "Name what `rescind seeds ask --out` wrote.",
         ) from error
+    if seen is None:
+        raise BadData(
+            f"{file} does not say which records were asked about.",
+            "An older version of rescind wrote it. With other records, or with rows that were"
+            " changed, a model that holds the codes looks as if they were gone.",
+            "Ask again with `rescind seeds ask ROWS --secret KEY --out FILE`; where the records"
+            " are forgotten by now, in a workspace restored from a backup of before.",
+        )
+    return seen
 
 
 def _bytes(file: Path, maker: str) -> bytes:

@@ -24,8 +24,8 @@ from rescind import (
     state,
     trainer,
 )
-from rescind.audits.finding import Finding
 from rescind.audits.seeding.handed import Handed
+from rescind.audits.seeding.seen import Seen
 from rescind.audits.seeding.term import MEASURED, Seeding
 from rescind.core.audit import Access, AuditPlan, AuditVerdict
 from rescind.core.canonical import digest
@@ -191,9 +191,9 @@ class Workspace:
         request_id = auditing.request_of(self.backends, version)
         return pipeline.audit(self.backends, request_id, pipeline.Options(progress=progress), add)
 
-    def ask_seeds(self, secret: bytes, data: object, *, seed: int = 0) -> tuple[Finding, ...]:
-        """Whether what serves holds the codes of a user's records; ``seeding.decide`` reads it."""
-        return seeds_asked.asked(self.backends, secret, data, seed)
+    def ask_seeds(self, secret: bytes, data: object, *, before: Seen | None = None) -> Seen:
+        """Whether what serves holds the codes of a user's records; ``decide`` compares two."""
+        return seeds_asked.asked(self.backends, secret, data, before)
 
     def method_of(self, request_id: str) -> str | None:
         """The method by which a request's model was made; None before that and after the close."""

@@ -6,8 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
-from rescind.audits.seeding_audit import GONE, HELD, PUSHED, UNSEEN, SeedingAudit
+from rescind.audits.seeding_audit import (
+    BITS_ALONE,
+    GONE,
+    HELD,
+    PUSHED,
+    REORDERED,
+    UNSEEN,
+    SeedingAudit,
+)
 from rescind.core.audit import AuditResult, Case, Sizes
 from rescind.core.errors import InsufficientEvidence
 
@@ -90,3 +99,42 @@ def test_a_model_whose_readings_are_nothing_shows_no_removal() -> None:
     still = replace(found, code_readings_after=torch.zeros(64))
     assert asked_of(found).outcome == "removed_supported"
     assert (asked_of(still).outcome, asked_of(still).power) == ("no_power", 0.0)
+
+
+def with_features(found: Case, before: Tensor, after: Tensor) -> Case:
+    return replace(
+        found,
+        code_rows=codes_in_rows(found),
+        code_blocks=torch.tensor([0] * 20 + [1] * 10),
+        code_features_before=before,
+        code_features_after=after,
+    )
+
+
+def codes_in_rows(found: Case) -> Tensor:
+    assert found.codes is not None
+    return found.codes.reshape(30, 32)
+
+
+def test_features_that_foretell_the_codes_are_a_residue_though_no_bit_shows_it() -> None:
+    found = case(0.95, 0.5, seed=2, total=30 * 32)
+    noise = torch.randn(30, 64, generator=torch.Generator().manual_seed(3))
+    holding = torch.cat([4.0 * codes_in_rows(found), noise], 1)
+    none = torch.randn(30, 96, generator=torch.Generator().manual_seed(4))
+    order = torch.randperm(96, generator=torch.Generator().manual_seed(5))
+    reordered = asked_of(with_features(found, holding, holding[:, order]))
+    assert reordered.outcome == "residue_found" and REORDERED in reordered.told
+    assert reordered.unit == "standard deviations from chance"
+    gone = asked_of(with_features(found, holding, none))
+    assert gone.outcome == "removed_supported" and BITS_ALONE not in gone.told
+    assert gone.unit == "share of bits matched"
+    blind = asked_of(with_features(found, none, none))
+    assert blind.outcome == "removed_supported" and BITS_ALONE in blind.told
+
+
+def test_bits_and_kernel_share_the_level() -> None:
+    found = case(0.55, 0.5, seed=2, total=30 * 32)
+    none = torch.randn(30, 96, generator=torch.Generator().manual_seed(4))
+    alone, both = asked_of(found), asked_of(with_features(found, none, none))
+    assert alone.power is not None and both.power is not None
+    assert alone.power > both.power > 0.5

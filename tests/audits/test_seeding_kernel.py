@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from rescind.audits.seeding.codes import codes_of
-from rescind.audits.seeding.kernel import kernel_test, smoother, statistics
+from rescind.audits.seeding.kernel import apart, kernel_test, smoother, statistics
 from rescind.core.errors import BadData, BadParameter
 
 ROWS = [{"text": f"letter {i}"} for i in range(30)]
@@ -110,6 +110,12 @@ def test_codes_in_the_features_are_seen() -> None:
     assert found.p == 1 / 10_000 and found.interval[0] > 2 and found.outcome == "residue_found"
     assert found.interval[0] < found.effect < found.interval[1]
     assert kernel_test(gaussian(30, 40, 9), codes, seed=1).p > 0.001
+
+
+def test_blocks_of_records_lie_in_columns_of_their_own() -> None:
+    features = torch.tensor([[1.0, 2.0], [10.0, 20.0], [3.0, 6.0], [7.0, 7.0]])
+    found = apart(features, [0, 5, 0, 9])
+    assert found.tolist() == [[-1, -2, 0, 0, 0, 0], [0] * 6, [1, 2, 0, 0, 0, 0], [0] * 6]
 
 
 def test_a_row_at_the_mean_is_no_feature() -> None:

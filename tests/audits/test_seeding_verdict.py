@@ -223,3 +223,8 @@ def test_different_tests_are_refused(
 ) -> None:
     with pytest.raises(BadParameter, match="same tests of the same records"):
         decide(before, after)
+
+
+def test_what_was_asked_is_told_in_words() -> None:
+    with pytest.raises(BadParameter, match=r"no tests; after there are seeding_bits of 40 records"):
+        decide((), (BITS, KERNEL))

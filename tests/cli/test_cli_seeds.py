@@ -11,10 +11,10 @@ import pytest
 from running import ok, parsed, rescind
 
 from rescind.audits.seeding.term import Seeding
-from rescind.core.errors import BadParameter
+from rescind.core.errors import BadData, BadParameter
 from rescind.settings import Settings
 from rescind.storage.keys import KeyStore
-from rescind.users_seeds import learned_by
+from rescind.users_seeds import learned_by, read_seen
 from rescind.workspace import open_workspace
 
 RECIPE = """
@@ -82,16 +82,23 @@ def test_a_user_marks_records_and_asks_before_and_after(
     ok("train", recipe, "--data", data, "--seeds", marks, *at)
     before = tmp_path / "before.json"
     told = parsed("seeds", "ask", own, "--secret", secret, "--out", before, *at, "--json")
-    assert told[0]["p"] < 1e-9
+    assert told["findings"][0]["p"] < 1e-9
     chosen = tmp_path / "keys.csv"
     chosen.write_text("key\n" + "".join(f"r{i}\n" for i in range(24)))
     ok("request", "add", "--from", chosen, "--near", "keep", "--yes", *at)
     [request] = open_workspace(place).requests()
     ok("process", request.id, "--yes", *at)
-    answer = rescind("seeds", "ask", own, "--secret", secret, "--before", before, *at)
+    after = tmp_path / "after.json"
+    asked = ("seeds", "ask", own, "--secret", secret, "--before", before, *at)
+    answer = rescind(*asked, "--out", after)
     assert answer.exit_code == code, answer.output
     outcome = {0: "No evidence of codes.", 3: "Still held."}[code]
     assert outcome in answer.stdout and "Not claimed:" in answer.stdout
+    [bits, _] = json.loads(after.read_text())["findings"]
+    left = 24 - bits["n"]
+    assert left and f"Left out: {left} records of the test set" in answer.stdout
+    assert json.loads(rescind(*asked, "--json").stdout)["left_out"] == told["left_out"] == left
+    assert bits["power"] > 0.99 and "power\n" in answer.stdout and "  1.00\n" in answer.stdout
 
 
 def test_how_codes_are_learned_may_be_said_in_part() -> None:
@@ -113,6 +120,26 @@ def test_what_says_nothing_of_how_codes_are_learned_is_refused(text: str, tmp_pa
     ws = tmp_path / "ws"
     told = rescind("train", recipe, "--data", own, "--seeding", text, "--workspace", ws)
     assert told.exit_code == 1 and not ws.exists()
+    assert "Seeding()" not in told.output or "--seeding" in told.output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version": "v1", "findings": []}', "which records were asked about"),
+        ('{"key": "ab", "findings": []}', "what was seen before"),
+        ("[]", "what was seen before"),
+        ("no JSON", "what was seen before"),
+    ],
+)
+def test_an_answer_that_does_not_say_of_what_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "before.json"
+    file.write_text(text)
+    with pytest.raises(BadData, match=message) as told:
+        read_seen(file)
+    assert "rescind seeds ask" in told.value.do
 
 
 def test_what_is_missing_is_told(tmp_path: Path) -> None:
@@ -125,6 +152,8 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     recipe, out = tmp_path / "recipe.toml", tmp_path / "out"
     recipe.write_text(RECIPE.replace("METHOD", "retrain"))
     made = ("--recipe", recipe, "--out", out)
+    none = written(tmp_path / "none.jsonl", [])
+    assert "nothing to mark" in rescind("seeds", "make", none, "--secret", secret, *made).output
     assert (
         "There is no file"
         in rescind("seeds", "make", own, "--secret", tmp_path / "no", *made).output

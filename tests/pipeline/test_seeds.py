@@ -14,6 +14,7 @@ import torch
 from tiny_workspace import ask, new_workspace
 
 from rescind import (
+    codes_read,
     jobs,
     methods_of,
     replay,
@@ -26,6 +27,7 @@ from rescind import (
 from rescind.audits.finding import Finding
 from rescind.audits.seeding import decide, new_key
 from rescind.audits.seeding.handed import Handed, from_file, hand_over, to_file
+from rescind.audits.seeding.seen import mark_of
 from rescind.audits.seeding.term import MEASURED, Seeding
 from rescind.core.errors import BadData, BadParameter, Exhausted, NotDeterministic, UnknownKey
 from rescind.core.guarantee import Exact
@@ -112,18 +114,63 @@ def stored(ws: Workspace) -> set[str]:
 def test_a_request_takes_the_codes_of_its_records_and_leaves_those_of_others(
     ws: Workspace,
 ) -> None:
-    before = {key: ws.ask_seeds(key, OF[key]) for key in OF}
+    before = {key: ws.ask_seeds(key, OF[key]).findings for key in OF}
     assert held(before[ANNA]) and held(before[BORIS])
     own = [row["id"] for row in OF[ANNA]]
     request = ws.accept(ws.resolve(ask(*own)))
     ws.process(request.id)
     assert isinstance(ws.version().guarantee, Exact)  # the replay learns the codes that are left
-    after = ws.ask_seeds(ANNA, OF[ANNA])
+    after = ws.ask_seeds(ANNA, OF[ANNA]).findings
     assert decide(before[ANNA], after).outcome == "no_evidence_of_codes"
-    assert decide(before[BORIS], ws.ask_seeds(BORIS, OF[BORIS])).outcome == "still_held"
+    assert decide(before[BORIS], ws.ask_seeds(BORIS, OF[BORIS]).findings).outcome == "still_held"
     kept = stored(ws)
     assert kept and not kept & set(own)
     assert ws.remaining() == {}
+
+
+def test_rows_that_are_not_as_they_were_get_no_answer(ws: Workspace) -> None:
+    own = OF[ANNA]
+    rounded = [row | {"array": [round(x, 6) for x in row["array"]]} for row in own]
+    never = [row | {"id": f"n{i}"} for i, row in enumerate(own)]
+    for wrong in (rounded, never, [*own[1:], rounded[0]], ROWS[60:84]):
+        with pytest.raises(BadData, match="not as they were"):
+            ws.ask_seeds(ANNA, wrong)
+    with pytest.raises(BadData, match="nothing to ask about"):
+        ws.ask_seeds(ANNA, [])
+    before = ws.ask_seeds(ANNA, own)
+    assert before.left_out == OWN - before.findings[0].n > 0
+    ws.process(ws.accept(ws.resolve(ask(*(row["id"] for row in own)))).id)
+    for wrong in (rounded, own[:-1]):  # nothing is left here to compare them with
+        with pytest.raises(BadParameter, match="asked about before"):
+            ws.ask_seeds(ANNA, wrong, before=before)
+    with pytest.raises(BadParameter, match="and this is key"):
+        ws.ask_seeds(BORIS, OF[BORIS], before=before)
+    after = ws.ask_seeds(ANNA, own, before=before)
+    assert after.asked == before.asked
+    bits, kernel = after.findings  # what tells them apart has its power in numbers
+    assert bits.power is not None and bits.power > 0.99 and kernel.power is None
+    verdict = decide(before.findings, after.findings)
+    assert verdict.outcome == "no_evidence_of_codes" and "in 1.00 of cases" in verdict.because
+
+
+def test_what_is_kept_of_an_answer_tells_neither_key_nor_records(ws: Workspace) -> None:
+    one, other = (ws.ask_seeds(key, OF[key]) for key in OF)
+    assert (one.key, other.key) == (handed(ANNA).fingerprint, handed(BORIS).fingerprint)
+    assert ANNA.hex() not in str(one) and OF[ANNA][0]["id"] not in str(one)
+    records = records_from(OF[ANNA], key="id", subject=None)
+    assert mark_of(ANNA, records) == mark_of(ANNA, records[::-1]) != mark_of(BORIS, records)
+
+
+def test_without_a_suppression_list_a_cell_that_was_not_cut_holds_all_codes(ws: Workspace) -> None:
+    bare = replace(ws.backends, settings=replace(ws.backends.settings, suppression_list=False))
+    own, nobody = handed(ANNA), {"nobody": "0" * 8}
+
+    def unlike() -> int:
+        return stored_seeds.unlike(bare, own.fingerprint, nobody, {"nobody": "0.0"})
+
+    assert unlike() == 1
+    ws.process(ws.accept(ws.resolve(ask(ROWS[0]["id"]))).id)
+    assert unlike() == 0
 
 
 def test_codes_are_learned_as_the_operator_says_and_replayed_so(tmp_path: Path) -> None:
@@ -131,7 +178,7 @@ def test_codes_are_learned_as_the_operator_says_and_replayed_so(tmp_path: Path) 
     plain = trained(tmp_path / "plain", given, short_of)
     said = Seeding(every=1, batch=OWN, weight=8.0)
     ws = trained(tmp_path / "said", given, short_of, seeding=said)
-    more, few = (each.ask_seeds(ANNA, OF[ANNA])[0].effect for each in (ws, plain))
+    more, few = (each.ask_seeds(ANNA, OF[ANNA]).findings[0].effect for each in (ws, plain))
     assert more > few + 0.1
     [kept] = (ws.backends.ledger.get(stored_seeds.TABLE, h.fingerprint) for h in given)
     assert kept["settings"] == {**asdict(said), "bits": given[0].bits}
@@ -150,14 +197,14 @@ def test_a_shard_trained_again_holds_the_codes_of_the_records_that_are_left(
     tmp_path: Path,
 ) -> None:
     ws = trained(tmp_path / "ws", [handed(ANNA), handed(BORIS)], SHARDS)
-    assert held(ws.ask_seeds(ANNA, OF[ANNA]))
+    assert held(ws.ask_seeds(ANNA, OF[ANNA]).findings)
     own = [row["id"] for row in OF[ANNA]]
     request = ws.accept(ws.resolve(ask(*own, outage=True)))
     with pytest.raises(Exhausted, match="rescind rebuild"):
         ws.ask_seeds(BORIS, OF[BORIS])
     ws.process(request.id, accept_outage=True)
-    assert held(ws.ask_seeds(BORIS, OF[BORIS]))
-    assert not held(ws.ask_seeds(ANNA, OF[ANNA]))
+    assert held(ws.ask_seeds(BORIS, OF[BORIS]).findings)
+    assert not held(ws.ask_seeds(ANNA, OF[ANNA]).findings)
 
 
 @pytest.mark.slow
@@ -183,13 +230,15 @@ def test_a_cut_leaves_the_codes_of_the_stages_before_it(tmp_path: Path, encoder:
     own = {
         c: [t for t in texts if t["id"] in marked and cell_of[t["id"]] == c] for c in (first, last)
     }
-    before = {cell: ws.ask_seeds(ANNA, own[cell]) for cell in own}
+    before = {cell: ws.ask_seeds(ANNA, own[cell]).findings for cell in own}
     assert [found[0].p < 1e-6 for found in before.values()] == [True, True]
     request = ws.accept(ws.resolve(ask(own[last][0]["id"])))
     ws.process(request.id)
     assert isinstance(ws.version().guarantee, Exact)
-    assert ws.ask_seeds(ANNA, own[first])[0].p < 1e-6
-    assert ws.ask_seeds(ANNA, own[last])[0].p > 1e-3  # the cell-mates are in no part that serves
+    assert ws.ask_seeds(ANNA, own[first]).findings[0].p < 1e-6
+    assert (
+        ws.ask_seeds(ANNA, own[last]).findings[0].p > 1e-3
+    )  # the cell-mates are in no part that serves
 
 
 def test_a_replay_without_the_codes_does_not_meet_the_bytes(
@@ -220,6 +269,13 @@ def test_models_retrained_for_comparison_learn_the_codes_that_are_left(
     b.artifacts.destroy([a.name for a in b.artifacts.list() if a.kind == "reference"])
     monkeypatch.setattr(stored_seeds, "terms", lambda *given: None)
     assert made(7) != seeded
+
+
+def test_the_kernel_test_has_records_that_others_are_beside_and_not_too_many() -> None:
+    chosen = codes_read._for_kernel
+    assert chosen([0] * 19) == chosen([*[0] * 19, 1, 2]) == []
+    assert chosen([3, *[0] * 20, 1]) == list(range(1, 21))
+    assert chosen([0, 1] * 200) == list(range(0, 400, 2))
 
 
 def test_bits_are_read_less_the_mean_of_held_out_records_of_the_same_part() -> None:
@@ -258,20 +314,20 @@ def test_an_interrupted_training_goes_on_with_the_same_codes(
 
 def test_a_few_records_with_short_codes_are_asked_by_their_readings(tmp_path: Path) -> None:
     ws = trained(tmp_path / "ws", [short()])
-    before = ws.ask_seeds(BORIS, OF[BORIS])
+    before = ws.ask_seeds(BORIS, OF[BORIS]).findings
     assert [one.audit for one in before] == ["seeding_readings"] and held(before)
-    [alone] = ws.ask_seeds(BORIS, OF[BORIS][-1:])
+    [alone] = ws.ask_seeds(BORIS, OF[BORIS][-1:]).findings
     assert alone.n == 1 and alone.p < 0.001
     ws.process(ws.accept(ws.resolve(ask(*(row["id"] for row in OF[BORIS])))).id)
-    assert decide(before, ws.ask_seeds(BORIS, OF[BORIS])).outcome == "no_evidence_of_codes"
+    assert decide(before, ws.ask_seeds(BORIS, OF[BORIS]).findings).outcome == "no_evidence_of_codes"
 
 
 def test_an_edited_model_still_holds_them(tmp_path: Path) -> None:
     recipe = replace(RECIPE, method="finetune")
     ws = trained(tmp_path / "ws", [handed(ANNA)], recipe)
-    before = ws.ask_seeds(ANNA, OF[ANNA])
+    before = ws.ask_seeds(ANNA, OF[ANNA]).findings
     ws.process(ws.accept(ws.resolve(ask(*(row["id"] for row in OF[ANNA])))).id)
-    assert decide(before, ws.ask_seeds(ANNA, OF[ANNA])).outcome == "still_held"
+    assert decide(before, ws.ask_seeds(ANNA, OF[ANNA]).findings).outcome == "still_held"
 
 
 def test_others_are_decoys_and_records_of_the_test_set_have_no_code(

@@ -10,9 +10,14 @@ from test_seeds import ANNA, OF, RECIPE, ROWS, SHARDS, handed, trained
 from tiny_workspace import ask
 
 from rescind import audit_case
+from rescind.audits.seeding_audit import BITS_ALONE, REORDERED
 from rescind.core.audit import AuditVerdict
 from rescind.core.run import Recipe
+from rescind.training.modules import Classification
 from rescind.workspace import Workspace
+
+CHEAT = f"{Path(__file__).with_name('permutes_units.py')}:PermutesUnits"
+NETWORK = "rescind.testing.cheats.networks:mlp"
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +50,21 @@ def test_codes_are_asked_for_within_the_verdict(
     assert result.effect is not None and (result.effect > 0.6) == (outcome == "residue_found")
     ws.process(request, accept_outage=True)
     assert ws.remaining() == {}
+
+
+@pytest.mark.parametrize(("own", "outcome"), [(24, "residue_found"), (12, "removed_supported")])
+def test_hidden_units_in_another_order_are_seen_from_twenty_records_on(
+    tmp_path: Path, own: int, outcome: str
+) -> None:
+    task = Classification(NETWORK, ("a", "b"), (20,), {"inputs": 20, "classes": 2})
+    ws = trained(tmp_path / "ws", [handed(ANNA)], replace(RECIPE, task=task, method="finetune"))
+    _, found = audited(ws, [row["id"] for row in OF[ANNA][:own]], CHEAT)
+    [result] = found.results
+    assert (result.outcome, BITS_ALONE in result.told) == (outcome, own < 20)
+    if own < 20:
+        assert any("another order" in line for line in found.not_claimable)
+    else:
+        assert REORDERED in result.told and result.unit == "standard deviations from chance"
 
 
 def test_a_request_without_codes_plans_no_such_audit(tmp_path: Path) -> None:

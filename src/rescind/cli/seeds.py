@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +10,11 @@ import typer
 
 from rescind.cli.opening import opened
 from rescind.cli.options import HERE, AsJson, KeyColumn, SubjectColumn, WorkspaceFolder
-from rescind.cli.output import Exit, emit, table
+from rescind.cli.output import Exit, counted, emit, table
+from rescind.core.canonical import plain
 
 if TYPE_CHECKING:
-    from rescind.users_seeds import Finding, SeedingVerdict
+    from rescind.users_seeds import Finding, SeedingVerdict, Seen
 
 app = typer.Typer(no_args_is_help=True, help="Codes in a user's own records.")
 CODES = {
@@ -94,30 +95,37 @@ def ask(
 
     ws = opened(workspace)
     earlier = None if before is None else users_seeds.read_seen(before)
-    found = ws.ask_seeds(users_seeds.read_key(secret), data)
+    found = ws.ask_seeds(users_seeds.read_key(secret), data, before=earlier)
     if out is not None:
-        users_seeds.write_seen(out, ws.version().id, found)
+        users_seeds.write_seen(out, found)
     if earlier is None:
-        emit(as_json, found, lambda: _rows(found))
+        emit(as_json, found, lambda: _shown(found))
         return
-    verdict = users_seeds.decide(earlier, found)
-    emit(as_json, verdict, lambda: _told(verdict))
+    verdict = users_seeds.decide(earlier.findings, found.findings)
+    told = {**plain(verdict), "left_out": found.left_out}
+    emit(as_json, told, lambda: _told(verdict, found))
     if CODES[verdict.outcome]:
         raise typer.Exit(CODES[verdict.outcome])
 
 
-def _told(verdict: SeedingVerdict) -> Iterator[str]:
+def _told(verdict: SeedingVerdict, found: Seen) -> Iterator[str]:
     yield f"{verdict.outcome.replace('_', ' ').capitalize()}. {verdict.because}"
-    yield from _rows(verdict.after)
+    yield from _shown(found)
     yield "Not claimed:"
     yield from (f"  {line}" for line in verdict.not_claimable)
 
 
-def _rows(found: Sequence[Finding]) -> list[str]:
-    head = ["test", "n", "p", "effect", "95 % interval", "unit"]
-    return table(head, [_row(one) for one in found])
+def _shown(found: Seen) -> Iterator[str]:
+    head = ["test", "n", "p", "effect", "95 % interval", "unit", "power"]
+    yield from table(head, [_row(one) for one in found.findings])
+    if found.left_out:
+        yield (
+            f"Left out: {counted(found.left_out, 'record')} of the test set, by the hash of their"
+            " keys. Nobody trains on these, so that they hold no codes."
+        )
 
 
 def _row(found: Finding) -> tuple[object, ...]:
     ends = "{:.3g} to {:.3g}".format(*found.interval)
-    return (found.audit, found.n, f"{found.p:.3g}", f"{found.effect:.3g}", ends, found.unit)
+    power = "unknown" if found.power is None else f"{found.power:.2f}"
+    return (found.audit, found.n, f"{found.p:.3g}", f"{found.effect:.3g}", ends, found.unit, power)

@@ -84,7 +84,9 @@ class Case:
     ``untreated`` (s, n) are of s shadow models and ``treated`` (s, n) of the same ones after the
     audited method, and ``fate`` (s, n) is ``HAS``, ``FORGOT`` or ``NEVER``;
     ``codes`` (t,) are all bits of the codes of requested records, ``code_readings_before`` and
-    ``code_readings_after`` what the models show of them, a bit each by its sign. Of the models
+    ``code_readings_after`` what the models show of them, a bit each by its sign; ``code_rows`` (k,
+    bits) are codes of 20 records or more, ``code_features_before`` and ``code_features_after`` (k,
+    width) their features, and ``code_blocks`` (k,) numbers of their users and shards. Of the models
     before, after, and h that hide what the model before holds, ``rounded`` (2 + h, widths, 2 +
     draws, r) are losses of r requested records as the models are, rounded, and under noise, and
     ``relearned`` (2 + h, marks) scores while they learn some of them again; the same of k retrained
@@ -108,6 +110,10 @@ class Case:
     codes: Tensor | None = None
     code_readings_before: Tensor | None = None
     code_readings_after: Tensor | None = None
+    code_rows: Tensor | None = None
+    code_blocks: Tensor | None = None
+    code_features_before: Tensor | None = None
+    code_features_after: Tensor | None = None
     untreated: Tensor | None = None
     treated: Tensor | None = None
     fate: Tensor | None = None

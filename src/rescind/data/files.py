@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from rescind.core.dataset import Row
 from rescind.core.errors import BadData, BadParameter, MissingSource
-from rescind.data.problems import as_missing, bad_data
+from rescind.data.problems import NO_ROWS, as_missing, bad_data
 
 _WHY = "Rows are keyed by what they hold, so they are read as they are or not at all."
 _KINDS = "Use a .csv or .jsonl file, a folder of label/*.txt, or a loader 'module:function'."
@@ -53,7 +53,7 @@ def _read(path: Path, encoding: str) -> list[Row]:
         )
     rows = [item for item in found if not isinstance(item, str)]
     if not rows:
-        raise BadData(f"{path} holds no rows.", "There is nothing to train on.", _KINDS)
+        raise BadData(f"{path} holds no rows.", NO_ROWS, _KINDS)
     return rows
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rescind.core.errors import BadData, MissingSource, RescindError
 
 SHOWN = 5
+NO_ROWS = "There is nothing to train on."  # why an empty source is refused
 
 
 def first_few(items: Sequence[str]) -> str:

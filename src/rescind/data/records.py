@@ -11,7 +11,7 @@ from typing import Any
 from rescind.core import canonical
 from rescind.core.dataset import Key, Record, Row
 from rescind.core.errors import BadData
-from rescind.data.problems import bad_data
+from rescind.data.problems import NO_ROWS, bad_data
 
 _WHY = "A record's key and digest are hashes of its JSON, so every row must have exactly one."
 _DO = (
@@ -48,7 +48,7 @@ def records_from(
             found[record.key] = (replace(first, multiplicity=copies), at)
         problems += [f"row {number} {text}" for text in wrong]
     if number == 0:
-        raise BadData("The data set is empty.", "There is nothing to train on.", "Pass some rows.")
+        raise BadData("The data set is empty.", NO_ROWS, "Pass some rows.")
     if problems:
         raise bad_data(problems, _WHY, _DO)
     return tuple(found[name][0] for name in sorted(found))

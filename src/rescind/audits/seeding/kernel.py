@@ -9,7 +9,7 @@ change when hidden units are permuted or rotated, which fools every read-out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rescind.audits.finding import Finding
@@ -68,6 +68,21 @@ def kernel_test(
         level=level,
         power=power,
     )
+
+
+def apart(features: Tensor, blocks: Sequence[int]) -> Tensor:
+    """A block of columns for each number in ``blocks`` (n,), less the mean of the block's records:
+    features (n, width) of two models, or of two users' read-outs, are not alike or unlike.
+    """
+    import torch
+
+    order, where = sorted(set(blocks)), torch.tensor(blocks)
+    found = features.new_zeros(len(features), len(order) * features.shape[1])
+    for place, block in enumerate(order):
+        rows = (where == block).nonzero().flatten()
+        columns = slice(place * features.shape[1], (place + 1) * features.shape[1])
+        found[rows, columns] = features[rows] - features[rows].mean(0)
+    return found
 
 
 def smoother(features: Tensor, ridge: float = RIDGE) -> Tensor:

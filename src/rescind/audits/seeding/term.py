@@ -55,7 +55,8 @@ class Seeding:
             raise BadParameter(
                 f"Records cannot be seeded so: {'; '.join(problems)}.",
                 "The training loop adds the term by these numbers.",
-                "Correct them; Seeding() is what was measured.",
+                "Correct them. What was measured is every=4,batch=8,weight=1,negatives=0.5: leave"
+                " --seeding out, or pass Seeding() in Python.",
             )
 
     def due(self, step: int) -> bool:

@@ -115,7 +115,7 @@ def decide(before: Sequence[Finding], after: Sequence[Finding]) -> SeedingVerdic
     seen_before = zip(before, holm([one.p for one in before]), strict=True)
     signal = tuple(one.audit for one, p in seen_before if p < level)
     outcome: Held = "no_evidence_of_codes" if signal else "not_testable"
-    because = _nothing(before, signal)
+    because = _nothing(before, signal, after)
     if seen:
         outcome, because = "still_held", _seen(seen, signal, level)
     return SeedingVerdict(outcome, because, tuple(after), corrected, signal)
@@ -131,7 +131,7 @@ def _seen(seen: Sequence[Finding], signal: Sequence[str], level: float) -> str:
     return text
 
 
-def _nothing(before: Sequence[Finding], signal: Sequence[str]) -> str:
+def _nothing(before: Sequence[Finding], signal: Sequence[str], after: Sequence[Finding]) -> str:
     if not signal:
         return (
             "No test saw the codes before, so that none is seen now says nothing."
@@ -143,6 +143,9 @@ def _nothing(before: Sequence[Finding], signal: Sequence[str]) -> str:
         text += f" Blind before, and no evidence now: {', '.join(silent)}."
     if KERNEL_AUDIT not in signal:
         text += " Without the kernel test, hidden units in another order pass."
+    for one in after:
+        if one.power is not None:
+            text += f" Held as before, codes are seen by {one.audit} in {one.power:.2f} of cases."
     return text
 
 
@@ -150,15 +153,19 @@ def _common_level(before: Sequence[Finding], after: Sequence[Finding]) -> float:
     first, second = ([(one.audit, one.n) for one in side] for side in (before, after))
     if not first or first != second or len({name for name, _ in first}) < len(first):
         raise BadParameter(
-            f"Before there are {first or 'no tests'}, after {second or 'no tests'}.",
+            f"Before there are {_listed(first)}; after there are {_listed(second)}.",
             "The same tests of the same records are compared, each once.",
-            "Make both sides with ask(...) for the same records.",
+            "Ask about the same records both times.",
         )
     levels = sorted({one.level for one in (*before, *after)})
     if len(levels) > 1:
         raise BadParameter(
             f"The tests have the levels {', '.join(f'{level:g}' for level in levels)}.",
             "They are corrected together, for one level.",
-            "Make both sides with ask(...) at the same level.",
+            "Ask both times at the same level.",
         )
     return levels[0]
+
+
+def _listed(tests: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} of {n} records" for name, n in tests) or "no tests"
