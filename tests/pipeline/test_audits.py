@@ -142,7 +142,7 @@ def test_audits_that_need_more_access_are_left_out_and_told(
     assert audit_planning.planned(ws.backends, request.id) == plan
     assert [f["access"] for f in facts(ws, "audits.planned")] == [plan.access] == [access]
     for name, why in plan.left_out.items():
-        least = "weights" if name == "margins" else "data"
+        least: Access = "weights" if name == "margins" else "data"
         assert why == f"it needs {ACCESS[least]}, and the access planned for is {ACCESS[access]}"
 
 
