@@ -105,7 +105,8 @@ def of_inversion(w: World, found: Mapping[str, TrainedModel], rows: Tensor) -> d
     after[STEP] = stepped(w, before, int(rows.nonzero()))
     after[ELSEWHERE] = stepped(w, before, int(others.nonzero()[0]))
     search = Matching(steps=w.size.steps, starts=1, smooth=SMOOTH)
-    told: dict[str, Any] = {}
+    loss = float(mean_loss(found[UNTOUCHED].module, *w.at(rows)))
+    told: dict[str, Any] = {ALONE: {"loss": float(f"{loss:.1e}")}}
     for name, module in after.items():
         try:
             moved = change(before, module)
@@ -137,12 +138,13 @@ def curves(w: World, rows: Tensor, seed: int) -> Callable[[nn.Module], Curve]:
 
 def saved(curve: Curve, beside: Sequence[Curve]) -> dict[str, Any]:
     """Doublings; the same entries where it is refused, which the retrained models decide."""
+    told: dict[str, Any] = {"start": round(curve.start, 4)}
     try:
         found = savings(curve, beside)
     except InsufficientEvidence as error:
-        return {"doublings": None, "p": None, "open": None, "refused": error.what}
+        return told | {"doublings": None, "p": None, "open": None, "refused": error.what}
     doublings, p = round(found.doublings, 3), round(found.p, 5)
-    return {"doublings": doublings, "p": p, "open": found.open, "refused": None}
+    return told | {"doublings": doublings, "p": p, "open": found.open, "refused": None}
 
 
 def brought_back(own: Recovery, beside: Sequence[Recovery]) -> dict[str, Any]:
