@@ -81,7 +81,7 @@ class Table:
         """A model of these rows, (n,) bool."""
         made = replace(self.recipe, seed=seed)
         data = [r.row for r, kept in zip(self.records, rows.tolist(), strict=True) if kept]
-        return self._kept(["trained", rows.tolist(), seed], lambda: train_whole(made, data))
+        return self.kept(["trained", rows.tolist(), seed], lambda: train_whole(made, data))
 
     def treated(self, model: TrainedModel, method: str, forget: Tensor, retain: Tensor) -> Tensor:
         """Margins (n,) after the method with its default parameters."""
@@ -106,7 +106,8 @@ class Table:
             model.outputs(self.inputs)
         return found[PENULTIMATE]
 
-    def _kept(self, name: object, make: Callable[[], TrainedModel]) -> TrainedModel:
+    def kept(self, name: object, make: Callable[[], TrainedModel]) -> TrainedModel:
+        """The model of a name, made where its file is missing."""
         file = self.folder / f"{digest([name, plain(self.recipe), len(self.records)])[:20]}"
         if not file.exists():
             made = make()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from torch.nn.utils import parameters_to_vector
 
 from rescind.audits.one_run import epsilon_from_guesses
 from rescind.metrics.statistics import clopper_pearson
@@ -33,8 +35,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
     """A benchmark as a module: they are no package, and one may import another."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield importlib.import_module
-    for name in ("membership_attacks", "treated_shadows", "shadow_training", "planted_records"):
-        sys.modules.pop(name, None)
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 def test_every_attack_stands_on_the_page_with_its_rates() -> None:
@@ -138,6 +140,132 @@ def test_u_lira_is_measured_at_a_small_size(script: Script, tmp_path: Path) -> N
     found = treated.result(size, tmp_path)
     assert [row["method"] for row in found["rows"]] == list(treated.METHODS)
     assert all(row["retrained"][1] == 1 for row in found["rows"])
+
+
+def test_records_that_are_masked_have_no_part_in_a_training_and_all_others_have(
+    script: Script, tmp_path: Path
+) -> None:
+    servers, shadows = script("pair_servers"), script("treated_shadows")
+    table = shadows.table(shadows.Size(images=200, epochs=1), tmp_path)
+    rows = torch.arange(200) == 5
+
+    def weights(given: Any, masked: torch.Tensor) -> torch.Tensor:
+        return parameters_to_vector(servers.masked(given, masked, 3).module.parameters())
+
+    plain = parameters_to_vector(table.trained(torch.ones_like(rows), 3).module.parameters())
+    assert torch.equal(weights(table, ~rows & rows), plain)
+    without = weights(table, rows)
+    assert not torch.equal(without, plain)
+    records = [*table.records[:5], table.records[6], *table.records[6:]]
+    other = replace(table, records=records)
+    assert torch.equal(weights(other, rows), without)
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """The mean over originals, and the lowest and highest."""
+    ends = (fmean(values), min(values), max(values))
+    mean, low, high = (f"{round(value, digits) + 0.0:.{digits}f}" for value in ends)
+    return f"{mean} ({low} to {high})"
+
+
+def flagged(found: Mapping[str, Sequence[float | None]]) -> str:
+    """How many originals; of them all, which a sentence beside the tables says the intervals of."""
+    assert len(found["p"]) == 5
+    return str(sum(p is not None and p < 0.05 for p in found["p"]))
+
+
+def told_by_each(found: Sequence[str]) -> str:
+    """Outcomes, in the order in which originals first have them."""
+    counts = {name: found.count(name) for name in dict.fromkeys(found)}
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
+
+
+def rows_of_pairs(found: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Server and cells of every line of the four tables."""
+    alone = "the original alone"
+    for server, row in found["update"].items():
+        if server != alone:
+            areas = [spread(row[name], 3) for name in ("drop", "after")]
+            yield server, *areas, f"{fmean(row['accuracy']):.1%}"
+    for server, row in found["inversion"].items():
+        if server != alone:
+            names = [name for name in ("effect", "likeness", "of_the_class") if name in row]
+            cells = [spread(row[name]) for name in names] or ["", "", ""]
+            yield server, told_by_each(row["told"]), *cells
+    for server, row in found["relearning, one class"].items():
+        three, eight = row["beside 3"], row["beside 8"]
+        before = spread(eight["start"])
+        yield (
+            server,
+            before,
+            str(sum(eight["open"])),
+            spread(eight["doublings"]),
+            flagged(three),
+            flagged(eight),
+        )
+    few = found["rounding, few records"]
+    for server, row in found["rounding, one class"].items():
+        cells = []
+        for each in (row, few.get(server)):
+            three, eight = (each[f"beside {n}"] if each else {} for n in (3, 8))
+            cells += [spread(eight["effect"]), flagged(three), flagged(eight)] if each else [""] * 3
+        yield server, *cells
+
+
+def test_what_pairs_relearning_and_rounding_tell_stands_on_the_page() -> None:
+    found = stored("pair_attacks")
+    names = {name for name in found["update"] if (ROOT / f"docs/methods/{name}.md").exists()}
+    assert len(names) == 5
+    for server, *cells in rows_of_pairs(found):
+        name = f"[{server}](../methods/{server}.md)" if server in names else server
+        assert f"| {' | '.join([name, *cells])} |" in PAGE
+    for hits, told in enumerate(
+        ("for none", "for one", "for two", "for three", "for four", "for all five")
+    ):
+        low, high = clopper_pearson(hits, 5)
+        assert f"{low:.2f} to {high:.2f} {told}" in PAGE
+    assert f"{sum(found['cpu_seconds']) / 60:.0f} minutes of one core" in PAGE
+    size = found["measured"]
+    assert [len(size["seeds"]), size["images"], size["many"], size["few"]] == [5, 3000, 100, 20]
+
+
+def test_what_the_page_concludes_of_pairs_is_what_was_stored() -> None:
+    found = stored("pair_attacks")
+    update, inversion = found["update"], found["inversion"]
+    assert update["untouched"]["after"] == update["the original alone"]["area"]
+    retrained = [name for name in update if name.startswith("retrained")]
+    assert len(retrained) == 3
+    for name in retrained:
+        assert min(update[name]["drop"]) > max(update[name]["after"])
+    for name in ("finetune", "cf_k", "ssd"):
+        assert min(update[name]["drop"]) < 0.5 < max(update[name]["drop"])
+    steps, loss = inversion["one step up its loss"]["told"], inversion["the original alone"]["loss"]
+    told = [one == "residue_found" for one in steps]
+    assert told == [one > 2e-6 for one in loss] and sum(told) == 3
+    for name in ("negative_gradient", "influence"):
+        assert [one == "residue_found" for one in inversion[name]["told"]] == told
+    held = found["relearning, one class"]["ssd"]["beside 8"]
+    assert max(held["p"]) < 0.01 and sum(held["open"]) == 1
+    for row in found["relearning, few records"].values():
+        for beside in row.values():
+            assert beside["doublings"] == [None] * 5
+            assert all("before any step" in one for one in beside["refused"])
+
+
+@pytest.mark.slow
+def test_pairs_are_attacked_at_a_small_size_and_go_on(script: Script, tmp_path: Path) -> None:
+    pairs = script("pair_attacks")
+    found, again = (pairs.result(pairs.QUICK, tmp_path) for _ in range(2))
+    assert found == again  # the second reads what the first left
+    assert found["update"]["untouched"]["drop"] == [0.5]
+    assert found["inversion"]["untouched"] == {"told": ["nothing to invert"]}
+    assert set(stored("pair_attacks")) == set(found)
+    for attack in ("relearning, one class", "rounding, one class", "rounding, few records"):
+        assert set(found[attack]) == set(stored("pair_attacks")[attack])
+    assert found["relearning, one class"]["untouched"]["beside 3"]["open"] == [True]
+    for request in ("one class", "few records"):
+        hidden = found[f"rounding, {request}"]["edited below half a step of rounding"]
+        assert hidden["beside 3"]["p"][0] < 0.05
 
 
 def test_what_triggers_and_margins_told_of_each_server_stands_on_the_page() -> None:

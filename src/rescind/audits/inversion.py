@@ -6,12 +6,13 @@ NeurIPS 2024 (arXiv 2405.20272), read simple models off exactly. Like ``update_a
 of the *pair*: it says what publishing both models tells a stranger. Exact unlearning of a convex
 model is found too, so a residue found here is no fault of the model after alone.
 
-It has power over one record, or a few, and updates of first order: gradient ascent, influence
-steps. It has none over retraining with another seed, where two models differ far more than by the
-record, nor over fine-tuning, whose change is not the record's; over retraining with the same seed
-and batches it was not measured. Of many records of one class the gradients add up, and less of each
-is found. Where a model is so sure of a record that its step is lost in
-float32, nothing is left to read.
+It has power over one record, or a few, and updates near first order: gradient ascent, influence
+steps, NegGrad+ over one record. It has none over retraining, with another seed, where two models
+differ far more than by the record, or with the same one and even the same batches; nor over
+fine-tuning, whose change is not the record's (``benchmarks/pair_attacks.py``). Of many records of
+one class the gradients add up, and less of each is found. Records with a loss of 2e-6 and less were
+missed there; where a model is so sure of one that its step is lost in float32, nothing is left to
+read.
 """
 
 from __future__ import annotations
