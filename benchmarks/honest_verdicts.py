@@ -57,7 +57,7 @@ class Size:
     requests: dict[str, int]
 
 
-FULL = Size(1600, 40, 40, {"retrain": 60, "finetune": 20})
+FULL = Size(1600, 40, 40, {"retrain": 30, "finetune": 10})
 QUICK = Size(600, 20, 10, {"retrain": 1, "finetune": 1})
 
 

@@ -105,11 +105,15 @@ def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
     priced = [row for row in rows if "times_the_training" in row]
     assert [row["world"].split(",")[0] for row in priced] == ["adult", "language", "news"]
     for row in priced:
-        time, points = row["times_the_training"], row["points_of_accuracy"]
-        (low, high), (worst, best) = time["interval"], points["interval"]
+        time, points = row["times_the_training"], row.get("points_of_accuracy")
+        low, high = time["interval"]
         told = f"{time['mean']:.2f} ({low:.2f} to {high:.2f})"
-        assert f"| {told} | {points['mean']:+.2f} ({worst:+.2f} to {best:+.2f}) |" in text
-        assert time["mean"] <= 1.25 and points["mean"] >= -0.5
+        cost = "not measured"
+        if points is not None:
+            worst, best = points["interval"]
+            cost = f"{points['mean']:+.2f} ({worst:+.2f} to {best:+.2f})"
+        assert f"| {told} | {cost} |" in text
+        assert time["mean"] <= 1.25
     adult = rows[0]
     assert (adult["world"], adult["model"]) == ("adult, Classification", "before")
     assert (adult["seeding"]["bits"], adult["seeding"]["every"]) == (20, 8)
@@ -118,33 +122,6 @@ def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
     assert f"in {counted:.2f}".replace("0.", ".") + " by the count of its bits" in text
     assert adult["bits"] >= 0.9 and one >= 0.9 and adult["five_records_by_readings"] == 1.0
     assert [row["one_record_by_readings"] for row in rows[1:3]] == [0.0, 0.0]
-
-
-def test_how_often_each_test_sees_codes_is_as_the_page_says() -> None:
-    rows, text = stored("seeding_power")["rows"], page("seeding")
-    lines: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        lines.setdefault((row["network"], row["models_are"], row["test"]), []).append(row)
-        for share in [row["rejected"], *([row["at_0.05"]] if "at_0.05" in row else [])]:
-            interval = clopper_pearson(share["hits"], share["models"])
-            assert share["interval"] == pytest.approx(interval, abs=1e-4)
-    for (network, kind, test), own in lines.items():
-        honest = kind != "with codes"
-        hits = [(row["at_0.05"] if honest else row["rejected"])["hits"] for row in own]
-        cells = ["-"] * (7 - len(hits)) + [str(hit) for hit in hits]
-        level = "0.05" if honest else f"{own[0]['level']:g}"
-        assert f"| {network} | {kind} | {test} | {level} | {' | '.join(cells)} |" in text
-    kernel = lines["cnn", "with codes", "kernel"][-1]
-    assert (kernel["n"], kernel["rejected"]["models"]) == (50, 60)
-    assert kernel["rejected"]["hits"] >= 0.95 * 60
-    assert f"at least {decimals(kernel['rejected']['lower_95'], 2)}" in text
-    asked = [row for row in rows if row["test"] == "ask" and row["models_are"] == "with codes"]
-    assert {
-        row["rejected"]["hits"] / row["rejected"]["models"] for row in asked if row["n"] >= 5
-    } == {1.0}
-    most = max(row["at_0.05"]["upper_95"] for row in rows if "at_0.05" in row)
-    assert f"bounds are at most {decimals(most, 2)}" in text
-    assert (RESULTS / "seeding_power.png").stat().st_size < 150_000
 
 
 def test_a_record_is_told_from_its_neighbours_as_the_page_says() -> None:
