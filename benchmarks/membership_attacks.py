@@ -24,7 +24,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -250,14 +250,32 @@ def _accuracy(given: Answers, seen: bool) -> float:
     return float(right[given.seen if seen else ~given.seen].double().mean())
 
 
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """The curves of one model on log scales, where the few records that are found can be seen."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.2, 4.6), layout="constrained")
+    for row in found["rows"]:
+        curve = [(x, y) for x, y in row["curve_of_one_model"] if x > 0 and y > 0]
+        dashed = row["attack"].startswith("population")
+        axes.plot(*zip(*curve, strict=True), "--" if dashed else "-", label=row["attack"])
+    least = min(x for row in found["rows"] for x, _ in row["curve_of_one_model"] if x > 0)
+    axes.plot([least, 1], [least, 1], color="grey", linewidth=0.8, label="chance")
+    axes.set(xscale="log", yscale="log", xlabel="false positives", ylabel="records found")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=85)
+    plt.close(figure)
+
+
 def main() -> int:
-    """Measure and store; 1 if the shadow models take longer than 20 minutes."""
+    """Measure, store and draw; 1 if the shadow models take longer than 20 minutes."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = Path(tempfile.gettempdir()) / "rescind_membership_attacks"
     options.add_argument("--work", type=Path, default=default, help="keeps models; resumable")
     torch.set_num_threads(1)
     found = result(Size(), options.parse_args().work)
     RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    draw(found, RESULT.with_suffix(".png"))
     print(json.dumps(found, indent=1))
     return 0 if found["within_20_minutes_of_one_core"] else 1
 

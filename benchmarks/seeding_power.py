@@ -3,7 +3,7 @@
     python benchmarks/seeding_power.py [--quick] [--work FOLDER]
 
 The network, the images and the settings of ``seeding.py``, with batch norm too, and a user a model:
-sixty models, and ten with batch norm, are trained with the codes of 50 records and of ten decoys,
+forty models, and ten with batch norm, are trained with the codes of 50 records and of ten decoys,
 and as many honest ones again without the records, half of them from the same initialisation. Of
 each model one set of 1, 2, 5, 10, 20, 30 and 50 of the records is asked for, so that the models of
 a row are independent, and shares have exact intervals. Readings and matched bits are read at .001
@@ -58,7 +58,7 @@ class Run:
     records: Sequence[int]
 
 
-FULL = Run(images.SIZES["full"], {"cnn": 60, BATCH_NORM: 10}, RECORDS)
+FULL = Run(images.SIZES["full"], {"cnn": 40, BATCH_NORM: 10}, RECORDS)
 QUICK = Run(images.SIZES["toy"], {"cnn": 2, BATCH_NORM: 1}, (1, 5, 20))
 
 

@@ -51,6 +51,7 @@ def test_every_attack_stands_on_the_page_with_its_rates() -> None:
     minutes = (seconds["training"] + seconds["scoring"]) / 60
     assert minutes < 20 and f"{minutes:.1f} minutes of one core" in PAGE
     assert f"epsilon of at least {found['epsilon']['at_least']:.2f}" in PAGE
+    assert "membership_attacks.png" in PAGE
 
 
 def test_what_planted_records_show_stands_on_the_page() -> None:
