@@ -22,6 +22,7 @@ from rescind.metrics.statistics import clopper_pearson
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 CONTROLS = {"original (no-op)", "retrained without the records"}
+WITH = "with codes"
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -122,6 +123,37 @@ def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
     assert f"in {counted:.2f}".replace("0.", ".") + " by the count of its bits" in text
     assert adult["bits"] >= 0.9 and one >= 0.9 and adult["five_records_by_readings"] == 1.0
     assert [row["one_record_by_readings"] for row in rows[1:3]] == [0.0, 0.0]
+
+
+def test_how_often_each_test_sees_codes_is_as_the_page_says() -> None:
+    rows, text = stored("seeding_power")["rows"], page("seeding")
+    lines: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        lines.setdefault((row["network"], row["models_are"], row["test"]), []).append(row)
+        for share in [row["rejected"], *([row["at_0.05"]] if "at_0.05" in row else [])]:
+            interval = clopper_pearson(share["hits"], share["models"])
+            assert share["interval"] == pytest.approx(interval, abs=1e-4)
+    for (network, kind, test), own in lines.items():
+        honest = kind != "with codes"
+        hits = [(row["at_0.05"] if honest else row["rejected"])["hits"] for row in own]
+        cells = ["-"] * (7 - len(hits)) + [str(hit) for hit in hits]
+        level = "0.05" if honest else f"{own[0]['level']:g}"
+        assert f"| {network} | {kind} | {test} | {level} | {' | '.join(cells)} |" in text
+    kernel = [row["rejected"]["hits"] for row in lines["cnn", "with codes", "kernel"]]
+    assert kernel == [4, 24, 40]  # of 40: nearly blind at 20 records, three in five at 30
+    sure = lines["cnn", "with codes", "ask"]
+    assert {row["rejected"]["hits"] for row in sure} == {40}
+    assert f"lower bound is {decimals(sure[0]['rejected']['lower_95'], 2)}" in text
+    assert [row["rejected"]["hits"] for row in lines["cnn", "with codes", "bits"]][:2] == [38, 40]
+    normed = [row for row in rows if row["network"] == "cnn, batch norm"]
+    told = [r["rejected"]["hits"] for r in normed if (r["test"], r["models_are"]) == ("ask", WITH)]
+    assert told == [10] * 7
+    honest = [row for row in rows if row["models_are"] != WITH]
+    assert not any(row["rejected"]["hits"] for row in honest if row["test"] == "ask")
+    for network, them in (("cnn", "forty"), ("cnn, batch norm", "the ten")):
+        most = max(row["at_0.05"]["upper_95"] for row in honest if row["network"] == network)
+        assert f"{decimals(most, 3)} of {them}" in text
+    assert (RESULTS / "seeding_power.png").stat().st_size < 150_000
 
 
 def test_a_record_is_told_from_its_neighbours_as_the_page_says() -> None:
