@@ -148,10 +148,10 @@ def test_how_often_each_test_sees_codes_is_as_the_page_says() -> None:
     normed = [row for row in rows if row["network"] == "cnn, batch norm"]
     told = [r["rejected"]["hits"] for r in normed if (r["test"], r["models_are"]) == ("ask", WITH)]
     assert told == [10] * 7
-    honest = [row for row in rows if row["models_are"] != WITH]
-    assert not any(row["rejected"]["hits"] for row in honest if row["test"] == "ask")
+    without = [row for row in rows if row["models_are"] != WITH]
+    assert not any(row["rejected"]["hits"] for row in without if row["test"] == "ask")
     for network, them in (("cnn", "forty"), ("cnn, batch norm", "the ten")):
-        most = max(row["at_0.05"]["upper_95"] for row in honest if row["network"] == network)
+        most = max(row["at_0.05"]["upper_95"] for row in without if row["network"] == network)
         assert f"{decimals(most, 3)} of {them}" in text
     assert (RESULTS / "seeding_power.png").stat().st_size < 150_000
 
