@@ -7,8 +7,9 @@ heart, and 40 of its records to forget. Audits are planned with two minutes of o
 request is unlearned and audited, as ``rescind plan --audit-budget 2m`` and ``rescind audit`` do.
 The honest server retrains without the records; the other fine-tunes with the method's defaults,
 which forgets little. What is counted is the outcome of the whole verdict, at .05 after Holm's
-correction, and of each audit in it. One thread; a request is a file in the work folder, so that an
-interrupted run goes on.
+correction, and of each audit in it. Audits draw fresh seeds, as for any request, so that another
+run has other counts. One thread; a request is a file in the work folder, so that an interrupted run
+goes on.
 """
 
 from __future__ import annotations

@@ -165,6 +165,34 @@ def test_a_record_is_told_from_its_neighbours_as_the_page_says() -> None:
     assert f"nearest other image matched {decimals(near, 2)} of its bits" in text
 
 
+def test_how_often_verdicts_accuse_honest_servers_is_as_the_page_says() -> None:
+    found, text = stored("honest_verdicts"), page("cheats")
+    rows = {row["method"]: row for row in found["rows"]}
+    assert set(rows) == {"retrain", "finetune"} and found["level"] == 0.05
+    for method, row in rows.items():
+        for who, told in {"the verdict": row["verdict"], **row["audits"]}.items():
+            low, high = clopper_pearson(told["residue"], told["asked"], 0.9)
+            assert [told["at_least"], told["at_most"]] == pytest.approx([low, high], abs=1e-4)
+            outcomes = ("residue_found", "removed_supported", "no_power")
+            cells = " | ".join(str(told["outcomes"].get(name, 0)) for name in outcomes)
+            assert f"| {method} | {who} | {cells} | {decimals(told['at_most'], 2)} |" in text
+    honest = rows["retrain"]["verdict"]
+    assert honest["at_least"] < 0.05  # so few requests do not contradict the level
+    assert rows["finetune"]["verdict"]["at_least"] > honest["residue"] / honest["asked"]
+
+
+@pytest.mark.slow
+def test_requests_are_asked_and_told_at_the_quick_size(script: Script, tmp_path: Path) -> None:
+    verdicts = script("honest_verdicts")
+    found = verdicts.verdicts("retrain", verdicts.QUICK, tmp_path)
+    row = verdicts.row_of("retrain", found)
+    assert set(row["audits"]) == {
+        "membership", "margins", "retrained", "shadows", "relearning", "quantisation",
+    }  # fmt: skip
+    assert row["verdict"]["asked"] == 1 and sum(row["verdict"]["outcomes"].values()) == 1
+    assert verdicts.verdicts("retrain", verdicts.QUICK, tmp_path) == found
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_power_runs_at_its_quick_size(script: Script, tmp_path: Path) -> None:
     power = script("seeding_power")
