@@ -24,7 +24,6 @@ import argparse
 import copy
 import json
 import os
-import platform
 import re
 import sys
 import tempfile
@@ -212,16 +211,13 @@ def result(size: Size, folder: Path) -> dict[str, Any]:
     for seed in size.seeds:
         file = folder / f"seed_{digest([asdict(replace(size, seeds=(seed,)))])[:20]}.json"
         if not file.exists():
-            file.write_text(json.dumps(seen(w, seed)), encoding="utf-8")
+            partial = file.with_suffix(".partial")  # a killed run leaves no half a file
+            partial.write_text(json.dumps(seen(w, seed)), encoding="utf-8")
+            partial.replace(file)
             print(f"seed {seed} of {size.seeds}", file=sys.stderr, flush=True)
         each.append(json.loads(file.read_text(encoding="utf-8")))
     return {
-        "command": "python benchmarks/pair_attacks.py",
-        "notes": [" ".join(part.split()) for part in (__doc__ or "").split("\n\n")],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
+        **treated_shadows.head("pair_attacks", __doc__ or ""),
         "measured": asdict(size) | {"network": "cnn", "level": LEVEL, "bits": BITS},
         **joined(each),
     }

@@ -195,6 +195,18 @@ def judged(
     return found
 
 
+def head(name: str, doc: str) -> dict[str, Any]:
+    """What a stored result says of its command and of the machine."""
+    return {
+        "command": f"python benchmarks/{name}.py",
+        "notes": [" ".join(part.split()) for part in doc.split("\n\n")],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+    }
+
+
 def result(size: Size, folder: Path) -> dict[str, Any]:
     """All that is stored."""
     started = time.process_time()
@@ -208,12 +220,7 @@ def result(size: Size, folder: Path) -> dict[str, Any]:
             found[method].append(judged(given, request, method, originals))
             print(f"request {number + 1} of {size.requests}, {method}", flush=True)
     return {
-        "command": "python benchmarks/treated_shadows.py",
-        "notes": [" ".join(part.split()) for part in (__doc__ or "").split("\n\n")],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
+        **head("treated_shadows", __doc__ or ""),
         "measured": vars(size) | {"network": "cnn", "level": LEVEL, "shadow_models": MODELS},
         "cpu_seconds_of_the_last_run": round(time.process_time() - started, 1),
         "rows": [row(method, each) for method, each in found.items()],
