@@ -10,6 +10,7 @@ import pytest
 from false_certificates import AddsNoiseAlone
 
 from rescind.core.protocols import Unlearner
+from rescind.methods.s3t import S3T
 from rescind.testing.conformance import CHECKS, WITHDRAWER_CHECKS, NotConforming, run_check
 from rescind.testing.trial import Trial
 
@@ -46,6 +47,15 @@ def test_an_error_that_is_none_of_ours_comes_through(check: str, trial: Trial) -
     method = failing.FailsOnMany()
     with pytest.raises(ZeroDivisionError):
         run_check(check, Trial(method, trial.folder, trial.records, trial.epochs))
+
+
+def test_trials_may_share_a_folder_one_after_another(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a trial that is gone may leave its place in memory, and so its id, to the next
+    monkeypatch.setattr("rescind.testing.trial.id", lambda _: 0, raising=False)
+    trials = [Trial(S3T(), trial.folder, trial.records, trial.epochs) for _ in range(2)]
+    assert len({each.workspace().folder for each in trials}) == 2
 
 
 @pytest.mark.slow

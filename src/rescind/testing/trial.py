@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,7 +216,6 @@ class Trial:
     folder: Path
     records: int = 120
     epochs: int = 4
-    _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     @cached_property
     def name(self) -> str:
@@ -250,8 +249,10 @@ class Trial:
         template = self.folder / "trained" / digest(plain(recipe))[:12]
         if not template.exists():
             self._train(template, recipe, seed)
-        copy = self.folder / "copies" / f"{id(self)}-{next(self._numbers)}"
-        shutil.copytree(template, copy)
+        copies = self.folder / "copies"
+        copies.mkdir(exist_ok=True)
+        copy = Path(tempfile.mkdtemp(dir=copies))  # other trials may share the folder
+        shutil.copytree(template, copy, dirs_exist_ok=True)
         return open_workspace(copy)
 
     def accept(self, workspace: Workspace, keys: Sequence[Key], *, outage: bool = False) -> Request:
