@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+from rescind.core.audit import AuditResult, AuditVerdict
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import Empirical, Exact
 from rescind.core.plan import Plan, ShardPlan
@@ -113,6 +114,17 @@ def full() -> Report:
         ),
         exposure_seconds=0.0113,
     )
+
+
+def audited(*audits: str) -> Report:
+    """The same with these audits, each of which saw nothing."""
+    rows = [
+        AuditResult(audit=name, outcome="removed_supported", told="nothing", n=20, p=0.5, power=0.9)
+        for name in audits or ("membership", "margins", "seeds")
+    ]
+    limits = ("That data were removed: no audit shows it.",)
+    verdict = AuditVerdict("news-2", "removed_supported", "all saw nothing", tuple(rows), limits)
+    return replace(full(), audit=verdict)
 
 
 def minimal() -> Report:

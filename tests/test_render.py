@@ -38,6 +38,7 @@ from rescind.render import (
     to_markdown,
 )
 from rescind.sections import duration, when
+from rescind.shading import Image, Matrix, Share
 
 ALL = {
     "full": reports.full,
@@ -47,6 +48,7 @@ ALL = {
     "cancelled": reports.cancelled,
     "lowered": reports.lowered,
     "big": reports.big,
+    "audited": reports.audited,
 }
 HOSTILE = '<script>alert("x")</script> & ]]> | `a` *b* [c](d) </style>\n# e'
 
@@ -76,7 +78,10 @@ def test_the_page_is_well_formed_and_refers_to_nothing_outside(name: str) -> Non
     assert page.find("h1")[0]["text"] == headline(ALL[name]())
     assert "://" not in text and "url(" not in text and "@import" not in text
     names = {key for e in page.elements for key in e if key not in ("tag", "text", "up")}
-    assert not names & {"src", "href", "xlink:href", "srcset", "action", "style"}
+    assert not names & {"href", "xlink:href", "srcset", "action", "style"}
+    images = [e for e in page.elements if "src" in e]
+    assert [e["tag"] for e in images] == ["img"] * (name == "audited")
+    assert all(e["src"].startswith("data:image/png;base64,") for e in images)
     assert not [key for key in names if key.startswith("on")]
     assert not page.find("script") and not page.find("link")
 
@@ -88,6 +93,7 @@ def test_the_content_policy_allows_the_one_style_sheet_and_nothing_else() -> Non
     (policy,) = page.find("meta", http_equiv="Content-Security-Policy")
     sha = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert policy["content"].split("; ")[:2] == ["default-src 'none'", f"style-src 'sha256-{sha}'"]
+    assert "img-src data:;" in policy["content"]
     assert "unsafe" not in policy["content"]
 
 
@@ -109,7 +115,7 @@ def poisoned(value: Any, hint: Any = None) -> Any:
     return HOSTILE if isinstance(value, str) and not literal else value
 
 
-@pytest.mark.parametrize("make", [reports.full, reports.lowered, reports.failed])
+@pytest.mark.parametrize("make", [reports.full, reports.lowered, reports.failed, reports.audited])
 def test_no_text_of_a_report_becomes_markup(make: Any) -> None:
     report = poisoned(make())
     report = replace(report, request=replace(report.request, status=make().request.status))
@@ -124,6 +130,8 @@ def test_no_text_of_a_report_becomes_markup(make: Any) -> None:
             Table((HOSTILE,), ((HOSTILE,),), HOSTILE),
             Bars(HOSTILE, ((HOSTILE, 1.0, None, None),), HOSTILE),
             Lines(HOSTILE, HOSTILE, HOSTILE, ((HOSTILE, ((0.0, 1.0),)),)),
+            Matrix((HOSTILE,), ((HOSTILE, (Share(1, 1),)),), HOSTILE),
+            Image(HOSTILE, b"", HOSTILE),
         ),
     )
     page, markdown = to_html(report, (extra,)), to_markdown(report, (extra,))
@@ -325,7 +333,7 @@ def test_markdown_says_the_same_in_tables(name: str) -> None:
     markdown = to_markdown(report)
     assert markdown.startswith(f"# {headline(report)}\n")
     tables = check_tables(markdown)
-    values = [row[2] for t in tables if "95 % interval" in t[0] for row in t[2:]]
+    values = [row[2] for t in tables if "Measurement" in t[0] for row in t[2:]]
     assert len(values) == len(report.before) + len(report.after)
     stages = [cell for t in tables if "Order" in t[0] for row in t[2:] for cell in row[2:]]
     assert sorted(stages) == sorted(f"{m.slice} {m.state}" for m in report.marks)

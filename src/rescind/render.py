@@ -1,7 +1,7 @@
 """A ``Report`` as one HTML file or as Markdown.
 
 The page holds no script and refers to nothing outside itself; its content policy names the hash of
-its one style sheet and forbids all else.
+its one style sheet, allows images that the page itself holds, and forbids all else.
 """
 
 from __future__ import annotations

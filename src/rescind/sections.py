@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from rescind import audited_before
 from rescind.audited_tables import NONE, WAITING, plan_table, rate_table, result_table, roc_lines
 from rescind.core.audit import OUTCOMES as OUTCOME
 from rescind.core.control import warning
@@ -27,6 +28,7 @@ from rescind.judged_tables import (
     gap_table,
 )
 from rescind.picture import Bars, Intervals, Lines, Stages, Table, shown, words
+from rescind.shading import Image, Matrix
 
 VERIFY = "rescind certificate verify certificate.json --key signer.pem"
 BESIDE = {
@@ -114,6 +116,8 @@ Block = (
     | Lines
     | Intervals
     | Stages
+    | Matrix
+    | Image
 )
 
 
@@ -319,7 +323,9 @@ def _audits(report: Report) -> list[Block]:
     limits: list[Block] = [Paragraph("What these audits cannot show:"), Items(found.not_claimable)]
     curves: list[Block] = [roc_lines(r) for r in found.results if r.curves]
     curves += [rate_table(r) for r in found.results if any(one.rates for one in r.curves)]
-    return [verdict, result_table(found.results), *curves, *limits, *plan]
+    known = audited_before.pictures(found.results)
+    before = [Paragraph(audited_before.told(found.results)), *known] if known else []
+    return [verdict, result_table(found.results), *curves, *limits, *plan, *before]
 
 
 def _costs(report: Report) -> list[Block]:
