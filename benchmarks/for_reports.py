@@ -1,16 +1,16 @@
-"""What a report shows of audits beside their results: how they did on benchmark data.
+"""What a report shows of audits beside their results: how they did where the truth was known.
 
     python benchmarks/for_reports.py
 
-Taken from the stored results of ``margin_difference.py``, ``seeding_power.py``, ``cheats.py`` and
-``reconstructor.py``. The package comes without benchmarks, so it has a copy; a test compares.
+Taken from the stored results of other benchmarks. The package comes without benchmarks, so it has
+a copy; a test compares.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +20,50 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGE = Path(__file__).parents[1] / "src" / "rescind" / "audits"
 TABLES, PICTURE = PACKAGE / "measured.json", PACKAGE / "measured.png"
 GREYS = 16  # a third of the picture's bytes, and nothing that is seen in it goes
-# audit of a request: its stored result, and per curve what all its rows have
-POWER: dict[str, tuple[str, dict[str, dict[str, str]]]] = {
+FEWEST = 5  # records that an audit of a request takes; seeds take one
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A share of models over the number of records, from the rows of a result that have ``where``;
+    ``count`` names the field that holds it.
+    """
+
+    name: str
+    result: str
+    where: dict[str, Any]
+    count: str = "rejected"
+    fewest: int = FEWEST
+
+    def points(self) -> list[list[float]]:
+        """[records, share, low, high]; exact intervals, 95 %."""
+        rows = [r for r in stored(self.result)["rows"] if self.where.items() <= r.items()]
+        found = [(r["n"], r[self.count]) for r in rows if r["n"] >= self.fewest]
+        return [[n, c["hits"] / c["models"], *c["interval"]] for n, c in sorted(found)]
+
+
+SEEDED = {"network": "cnn", "models_are": "with codes"}
+UNSEEDED = {"network": "cnn", "models_are": "retrained without the records", "test": "ask"}
+GONE = {"audit": "margins", "models_are": "other_seed"}
+POWER: dict[str, tuple[Curve, ...]] = {
     "margins": (
-        "margin_difference",
-        {
-            "Records gone, models of another seed": {
-                "audit": "margins",
-                "models_are": "other_seed",
-            },
-            "Records gone, their stage cut": {"audit": "margins", "models_are": "cut"},
-            "Records kept": {"audit": "margins", "models_are": "kept"},
-        },
+        Curve("Records gone, another seed (40 networks)", "margin_difference", GONE),
+        Curve("Records kept (400 perceptrons)", "margin_null", {"level": 0.05}, "accused"),
     ),
-    "shadows": (
-        "margin_difference",
-        {
-            "Records gone, models of another seed": {
-                "audit": "8 shadows",
-                "models_are": "other_seed",
-            },
-            "Records kept": {"audit": "8 shadows", "models_are": "kept"},
-        },
+    "shadows": tuple(
+        Curve(
+            f"Records {kind} (160 perceptrons)", "shadow_null", {"records_are": kind}, "supported"
+        )
+        for kind in ("removed", "kept", "never there")
     ),
     "seeds": (
-        "seeding_power",
-        {
-            "Codes learned, told by bits": {
-                "network": "cnn",
-                "models_are": "with codes",
-                "test": "bits",
-            },
-            "Codes learned, told by the kernel test": {
-                "network": "cnn",
-                "models_are": "with codes",
-                "test": "kernel",
-            },
-            "Retrained without the records, told by either": {
-                "network": "cnn",
-                "models_are": "retrained without the records",
-                "test": "ask",
-            },
-        },
+        Curve(
+            "Codes learned, both tests at .001", "seeding_power", SEEDED | {"test": "ask"}, fewest=1
+        ),
+        Curve(
+            "Codes learned, the kernel test at .01", "seeding_power", SEEDED | {"test": "kernel"}
+        ),
+        Curve("Retrained without them, both tests at .05", "seeding_power", UNSEEDED, "at_0.05", 1),
     ),
 }
 
@@ -72,44 +74,54 @@ def stored(name: str) -> dict[str, Any]:
     return found
 
 
-def power(name: str, curves: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Curves of [records, share rejected, low, high]; the intervals are exact, 95 %."""
-    result = stored(name)
-    found = {}
-    for called, wanted in curves.items():
-        rows = [r for r in result["rows"] if wanted.items() <= r.items()]
-        found[called] = [
-            [r["n"], r["rejected"]["hits"] / r["rejected"]["models"], *r["rejected"]["interval"]]
-            for r in sorted(rows, key=lambda r: int(r["n"]))
-        ]
-    level = result.get("level") or rows[0]["level"]
-    return {"command": result["command"], "level": level, "curves": found}
+def power() -> list[dict[str, Any]]:
+    """A row a curve."""
+    return [
+        {
+            "audit": audit,
+            "curve": curve.name,
+            "command": stored(curve.result)["command"],
+            "points": curve.points(),
+        }
+        for audit, curves in POWER.items()
+        for curve in curves
+    ]
 
 
-def cheats() -> dict[str, Any]:
-    """Per server, how many of how many runs each audit flagged, and whether that is a catch; the
-    honest ones last.
+def verdicts() -> list[dict[str, Any]]:
+    """A row a method and audit: how many requests were asked, and how often what was said."""
+    result = stored("honest_verdicts")
+    return [
+        {"audit": audit, "method": row["method"], "asked": one["asked"], "said": one["outcomes"]}
+        for row in result["rows"]
+        for audit, one in row["audits"].items()
+    ]
+
+
+def cheats() -> list[dict[str, Any]]:
+    """A row a server, honest ones last: of each test how many of how many runs it flagged, and
+    whether those are more than the level explains.
     """
     result = stored("cheats")
-    servers = sorted(result["matrix"], key=lambda name: name not in result["caught_by"])
-    rows = {
-        server: {
-            audit: [cell["flagged"], cell["asked"], cell["catches"]]
-            for audit, cell in result["matrix"][server].items()
+    return [
+        {
+            "server": server,
+            "flagged": {
+                test: [cell["flagged"], cell["asked"], cell["catches"]]
+                for test, cell in result["matrix"][server].items()
+            },
         }
-        for server in servers
-    }
-    return {"command": result["command"], "level": result["level"], "flagged": rows}
+        for server in sorted(result["matrix"], key=lambda name: name not in result["caught_by"])
+    ]
 
 
 def tables() -> str:
-    """All of it but the picture, as it is stored."""
-    found = {
-        "command": "python benchmarks/for_reports.py",
-        "power": {audit: power(name, curves) for audit, (name, curves) in POWER.items()},
-        "cheats": cheats(),
-    }
-    return json.dumps(found, indent=1) + "\n"
+    """All of it but the picture, as it is stored: a row on a line."""
+    parts = [' "command": "python benchmarks/for_reports.py"']
+    for name, rows in (("power", power()), ("verdicts", verdicts()), ("cheats", cheats())):
+        lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+        parts.append(f' "{name}": [\n{lines}\n ]')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def picture() -> bytes:

@@ -5,8 +5,8 @@
 A request a workspace: 1,600 rows of UCI Adult, drawn anew, a small perceptron that learns much by
 heart, and 40 of its records to forget. Audits are planned with two minutes of one core, then the
 request is unlearned and audited, as ``rescind plan --audit-budget 2m`` and ``rescind audit`` do.
-The honest server retrains without the records; the other fine-tunes with the method's defaults,
-which forgets little. What is counted is the outcome of the whole verdict, at .05 after Holm's
+The honest server retrains without the records; five others run a method that approximates it, with
+its defaults. What is counted is the outcome of the whole verdict, at .05 after Holm's
 correction, and of each audit in it. Audits draw fresh seeds, as for any request, so that another
 run has other counts. One thread; a request is a file in the work folder, so that an interrupted run
 goes on.
@@ -58,7 +58,8 @@ class Size:
     requests: dict[str, int]
 
 
-FULL = Size(1600, 40, 40, {"retrain": 30, "finetune": 10})
+APPROXIMATE = ("finetune", "eu_k", "ssd", "negative_gradient", "influence")
+FULL = Size(1600, 40, 40, {"retrain": 30} | dict.fromkeys(APPROXIMATE, 10))
 QUICK = Size(600, 20, 10, {"retrain": 1, "finetune": 1})
 
 
@@ -147,7 +148,7 @@ def main() -> None:
     if args.quick:
         return
     head = {
-        "what": "Verdicts of requests that an honest server retrained, and of fine-tuned ones.",
+        "what": "Verdicts of requests that an honest server retrained, and of approximate methods.",
         "command": "python benchmarks/honest_verdicts.py",
         "system": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
         "threads": 1,

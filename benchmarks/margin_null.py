@@ -58,12 +58,19 @@ class Size:
     epochs: int = 20
 
 
-def looked_at(data: CellData, size: Size, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Margins and features of a model of this seed."""
-    recipe = dataclasses.replace(RECIPE, seed=seed, epochs=size.epochs)
+def looked_at(
+    data: CellData, epochs: int, seed: int, has: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Margins and features of all records in a model of this seed, which was trained on those that
+    it ``has``: a mask (n,), or else all.
+    """
+    recipe = dataclasses.replace(RECIPE, seed=seed, epochs=epochs)
+    own = data
+    if has is not None:
+        own = CellData({k: t[has] for k, t in data.activations.items()}, data.labels[has])
     model = trained_model(recipe)
     order = Order(0, 0, (0,), (model.adapted,))
-    train_order(model, recipe, order, lambda c: data, {}, lambda *s: None, lambda *s: None)
+    train_order(model, recipe, order, lambda c: own, {}, lambda *s: None, lambda *s: None)
     inputs = [data.activations["array"]]
     with torch.no_grad():
         logits = model.outputs(data.activations)
@@ -74,10 +81,10 @@ def looked_at(data: CellData, size: Size, seed: int) -> tuple[torch.Tensor, torc
 def one_original(data: CellData, size: Size, number: int) -> list[dict[str, float]]:
     """The p of every model and size of request."""
     first = 10_000 + 1_000 * number
-    before, features = looked_at(data, size, first)
+    before, features = looked_at(data, size.epochs, first)
     found = []
     for other in range(1, size.others + 1):
-        after, _ = looked_at(data, size, first + other)
+        after, _ = looked_at(data, size.epochs, first + other)
         for n in REQUESTS:
             generator = torch.Generator().manual_seed(1_000 * (first + other) + n)
             requested = torch.zeros(size.images, dtype=torch.bool)

@@ -49,7 +49,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
     yield importlib.import_module
     for name in (
         "seeding", "seeding_methods", "seeding_targets", "seeding_power", "honest_verdicts",
-        "margin_difference", "margin_null",
+        "margin_difference", "margin_null", "shadow_null",
     ):  # fmt: skip
         sys.modules.pop(name, None)
 
@@ -94,7 +94,9 @@ def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
         one = decimals(row["one_record_by_readings"], 2)
         told = f"| {row['model']} | {decimals(row['bits'], 3)} ({ends}) | {one} |"
         assert f"{told} {max(row['kernel_p']):.3g} | {said} |" in text
-        assert outcome in ("still_held", *none) and row["seeds"] == 5
+        assert outcome in ("still_held", *none) and row["seeds"] == (
+            10 if row["world"].startswith("news") else 5
+        )
     gone = {row["model"] for row in rows if set(row["outcomes"]) == none}
     other = "stage 1, records of slice 2"
     never = "both stages without codes, records of slice 2"
@@ -110,9 +112,12 @@ def test_codes_in_other_targets_and_in_stages_are_as_the_page_says() -> None:
         (low, high), (worst, best) = time["interval"], points["interval"]
         told = f"{time['mean']:.2f} ({low:.2f} to {high:.2f})"
         assert f"| {told} | {points['mean']:+.2f} ({worst:+.2f} to {best:+.2f}) |" in text
-        assert 1.10 < time["mean"] <= 1.25
-    missed = [row["world"] for row in priced if row["points_of_accuracy"]["mean"] < -0.5]
-    assert missed == [priced[2]["world"]] and "S3T on text misses it" in text
+        assert 1.10 < time["mean"] <= 1.25 and points["mean"] >= -0.5
+    staged = priced[2]["points_of_accuracy"]
+    assert f"loss of ten trainings is {decimals(-staged['mean'], 2)}" in text
+    assert f"by the interval it may be {-staged['interval'][0]:.1f}." in text
+    [second] = [row for row in rows if row["model"] == "stage 2, records of slice 2"]
+    assert sum(p < 0.01 for p in second["kernel_p"]) == 8 and "in eight of ten trainings" in text
     adult = rows[0]
     assert (adult["world"], adult["model"]) == ("adult, Classification", "before")
     assert (adult["seeding"]["bits"], adult["seeding"]["every"]) == (20, 8)
@@ -166,17 +171,24 @@ def test_a_record_is_told_from_its_neighbours_as_the_page_says() -> None:
 def test_how_often_verdicts_accuse_honest_servers_is_as_the_page_says() -> None:
     found, text = stored("honest_verdicts"), page("cheats")
     rows = {row["method"]: row for row in found["rows"]}
-    assert set(rows) == {"retrain", "finetune"} and found["level"] == 0.05
+    methods = ["retrain", "finetune", "eu_k", "ssd", "negative_gradient", "influence"]
+    assert [*rows] == methods and found["level"] == 0.05
+    outcomes = ("residue_found", "removed_supported", "no_power")
+    lines: dict[str, list[str]] = {}
     for method, row in rows.items():
         for who, told in {"the verdict": row["verdict"], **row["audits"]}.items():
             low, high = clopper_pearson(told["residue"], told["asked"], 0.9)
             assert [told["at_least"], told["at_most"]] == pytest.approx([low, high], abs=1e-4)
-            outcomes = ("residue_found", "removed_supported", "no_power")
-            cells = " | ".join(str(told["outcomes"].get(name, 0)) for name in outcomes)
-            assert f"| {method} | {who} | {cells} | {decimals(told['at_most'], 2)} |" in text
+            assert told["asked"] == sum(told["outcomes"].values()) == (10, 30)[method == "retrain"]
+            cell = " / ".join(str(told["outcomes"].get(name, 0)) for name in outcomes)
+            at_most = f" ({decimals(told['at_most'], 2)})" if method == "retrain" else ""
+            lines.setdefault(who, ["not asked"] * 6)[methods.index(method)] = cell + at_most
+    for who, cells in lines.items():
+        assert f"| {who} | {' | '.join(cells)} |" in text
     honest = rows["retrain"]["verdict"]
     assert honest["at_least"] < 0.05  # so few requests do not contradict the level
-    assert rows["finetune"]["verdict"]["at_least"] > honest["residue"] / honest["asked"]
+    accused = min(rows[method]["verdict"]["at_least"] for method in methods[1:])
+    assert accused > honest["residue"] / honest["asked"]
 
 
 @pytest.mark.slow
@@ -282,6 +294,22 @@ def test_small_models_that_kept_all_are_accused_at_the_level() -> None:
     assert found["met"] is True
 
 
+def test_shadow_models_accuse_at_the_level_and_support_nothing_that_was_never_there() -> None:
+    found, text = stored("shadow_null"), page("margins")
+    for row in found["rows"]:
+        _check(row["rejected"])
+        _check(row["supported"])
+        assert row["rejected"]["models"] == 160 == sum(row["outcomes"].values())
+        cells = [
+            f"{row[name]['share']:.3f} ({row[name]['upper_95']:.3f})"
+            for name in ("rejected", "supported")
+        ]
+        told = f"| {row['records_are']} | {row['n']} | {' | '.join(cells)} |"
+        assert f"{told} {row['power_stated']:.2f} |" in text
+    kept = [row for row in found["rows"] if row["records_are"] == "kept"]
+    assert found["met"] is all(row["rejected"]["upper_95"] <= 0.10 for row in kept)
+
+
 def _check(share: dict[str, Any]) -> None:
     hits, models = share["hits"], share["models"]
     assert share["share"] == pytest.approx(hits / models, abs=1e-4)
@@ -345,3 +373,16 @@ def test_the_benchmark_of_the_null_asks_each_model_once_of_each_size(script: Scr
     assert [p["n"] for p in found] == [*null.REQUESTS] * 2
     assert all(0 < p[name] <= 1 for p in found for name in ("p", "p_rose", "p_mean"))
     assert {row["accused"]["models"] for row in null.rows(found)} == {2}
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_shadows_asks_the_audit_of_a_request(script: Script) -> None:
+    null = script("shadow_null")
+    size = null.Size(images=600, first=0, groups=1, epochs=1)
+    data = null.cell_data(null.trained_model(null.RECIPE), null.load("train", size.images))
+    found = null.one_group(data, size, 0)
+    assert [(one["kind"], one["n"]) for one in found] == [
+        (kind, n) for n in null.REQUESTS for kind in null.KINDS
+    ]
+    assert all(0 < one["p"] <= 1 and 0 <= one["power"] <= 1 for one in found)
+    assert {row["supported"]["models"] for row in null.rows(found)} == {1}

@@ -14,22 +14,10 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from rescind.blocks import Block, Command, Facts, Items, Notice, Paragraph, Section
 from rescind.core.report import Report
 from rescind.picture import Bar, Bars, Lines, Table
-from rescind.sections import (
-    Block,
-    Command,
-    Facts,
-    Items,
-    Notice,
-    Paragraph,
-    Section,
-    headline,
-    notices,
-    sections,
-    summary,
-    when,
-)
+from rescind.sections import headline, notices, sections, summary, when
 
 __all__ = [
     "Bar",

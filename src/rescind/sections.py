@@ -5,19 +5,26 @@ Nothing is computed here beyond formatting. A caller may append sections of its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from rescind import audited_before
 from rescind.audited_tables import NONE, WAITING, plan_table, rate_table, result_table, roc_lines
+from rescind.blocks import (
+    Block,
+    Command,
+    Facts,
+    Items,
+    Notice,
+    Paragraph,
+    Section,
+    Timeline,
+)
 from rescind.core.audit import OUTCOMES as OUTCOME
 from rescind.core.control import warning
 from rescind.core.evidence import ErasureReceipt, Measurement, Proof
 from rescind.core.guarantee import SENSES, Certified, Empirical, Exact, Guarantee
 from rescind.core.plan import Plan
-from rescind.core.report import Moment, Report
+from rescind.core.report import Report
 from rescind.core.request import GOALS, Request
 from rescind.drawing import number
 from rescind.judged_tables import (
@@ -27,8 +34,7 @@ from rescind.judged_tables import (
     control_table,
     gap_table,
 )
-from rescind.picture import Bars, Intervals, Lines, Stages, Table, shown, words
-from rescind.shading import Image, Matrix
+from rescind.picture import Intervals, Stages, Table, shown, words
 
 VERIFY = "rescind certificate verify certificate.json --key signer.pem"
 BESIDE = {
@@ -54,79 +60,6 @@ UNMEASURED = {
 }
 NOT_EVALUATED = "Not measured: the report holds no evaluation, before or after."
 MEASURED = "Scored on the test records that are left after this request; intervals are 95 %."
-
-
-@dataclass(frozen=True, slots=True)
-class Paragraph:
-    """Plain text."""
-
-    text: str
-    kind: Literal["paragraph"] = "paragraph"
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Text that a reader must not miss."""
-
-    text: str
-    kind: Literal["notice"] = "notice"
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """A list of plain texts."""
-
-    items: Sequence[str]
-    kind: Literal["items"] = "items"
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Terms and their values."""
-
-    rows: Sequence[tuple[str, str]]
-    kind: Literal["facts"] = "facts"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to type, or a digest: set in one width and never broken by a hyphen."""
-
-    text: str
-    kind: Literal["command"] = "command"
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """What happened when."""
-
-    moments: Sequence[Moment]
-    kind: Literal["timeline"] = "timeline"
-
-
-Block = (
-    Paragraph
-    | Notice
-    | Items
-    | Facts
-    | Command
-    | Timeline
-    | Table
-    | Bars
-    | Lines
-    | Intervals
-    | Stages
-    | Matrix
-    | Image
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A headed part of a report."""
-
-    title: str
-    blocks: Sequence[Block]
 
 
 def headline(report: Report) -> str:
@@ -172,12 +105,14 @@ def claim(guarantee: Guarantee) -> str:
 
 def sections(report: Report) -> list[Section]:
     """The whole report, in the order in which a compliance officer reads."""
+    audited = audited_before.section(report.audit.results) if report.audit else None
     return [
         Section("Key facts", [Facts(_facts(report))]),
         Section("Timeline", [_timeline(report)]),
         Section("Accuracy before and after", _accuracy(report)),
         Section(BESIDE[report.request.goal], _judged(report)),
         Section("Audits", _audits(report)),
+        *([audited] if audited else []),
         Section("What was cut and what serves", _stages(report)),
         Section("Plan", _plan(report.plan)),
         Section("Evidence", _evidence(report)),
@@ -323,9 +258,7 @@ def _audits(report: Report) -> list[Block]:
     limits: list[Block] = [Paragraph("What these audits cannot show:"), Items(found.not_claimable)]
     curves: list[Block] = [roc_lines(r) for r in found.results if r.curves]
     curves += [rate_table(r) for r in found.results if any(one.rates for one in r.curves)]
-    known = audited_before.pictures(found.results)
-    before = [Paragraph(audited_before.told(found.results)), *known] if known else []
-    return [verdict, result_table(found.results), *curves, *limits, *plan, *before]
+    return [verdict, result_table(found.results), *curves, *limits, *plan]
 
 
 def _costs(report: Report) -> list[Block]:

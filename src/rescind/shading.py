@@ -23,7 +23,7 @@ class Share(NamedTuple):
     @property
     def text(self) -> str:
         """As a reader sees it."""
-        return f"{self.hits}/{self.asked}{' *' if self.beyond else ''}"
+        return f"{self.hits}/{self.asked}{'*' if self.beyond else ''}"
 
     @property
     def shade(self) -> int:
@@ -63,7 +63,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A stored PNG; ``told`` says what is seen in it to whoever does not see it."""
+    """A stored PNG; ``told`` stands below it, and says what is seen to whoever does not see it."""
 
     title: str
     png: bytes

@@ -9,6 +9,7 @@ import statistics
 import pytest
 import torch
 
+from rescind.audits.results import UNSEEN
 from rescind.audits.retrained_audit import HIGHER, LOWER, RetrainedAudit, power
 from rescind.core.audit import AuditResult, Case, Sizes
 from rescind.core.errors import BadData, InsufficientEvidence
@@ -76,6 +77,12 @@ def test_what_is_left_and_what_was_pushed_away_are_residues(after: float, word: 
     assert found.interval is not None
     low, high = found.interval
     assert low < after < high
+
+
+def test_records_that_were_never_there_are_not_called_removed() -> None:
+    never = asked_of(case(0.0, before=0.0))
+    assert never.outcome == "no_power" and UNSEEN in never.told
+    assert UNSEEN not in asked_of(case(0.0)).told
 
 
 def test_no_trace_is_supported_where_the_model_before_would_have_been_told() -> None:

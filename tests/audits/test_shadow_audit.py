@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from rescind.audits.results import UNSEEN
 from rescind.audits.shadow_audit import ShadowAudit
 from rescind.core.audit import AuditResult, Case, Sizes
 from rescind.core.errors import InsufficientEvidence
@@ -50,6 +53,19 @@ def test_kept_records_are_a_residue_and_removed_ones_support() -> None:
     assert removed.outcome == "removed_supported" and (removed.p or 1.0) < 0.05
     assert removed.effect == pytest.approx(1.0, abs=0.3)
     assert removed.power is not None and removed.power > 0.9
+
+
+def test_records_that_were_never_there_are_not_called_removed() -> None:
+    removed = case(1.0)
+    never = asked_of(replace(removed, before=removed.after))
+    assert never.outcome == "no_power" and UNSEEN in never.told
+    assert (never.p or 1.0) < 0.05 and never.as_removal is None
+    assert UNSEEN not in asked_of(removed).told
+
+
+def test_a_residue_is_one_whatever_the_model_before_shows() -> None:
+    removed, kept = case(1.0), case(0.0)
+    assert asked_of(replace(kept, before=removed.after)).outcome == "residue_found"
 
 
 def test_more_than_a_removal_takes_is_a_residue() -> None:

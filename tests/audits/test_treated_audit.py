@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rescind.audits import treated_audit
-from rescind.audits.treated_audit import TreatedAudit
+from rescind.audits.treated_audit import UNSEEN, TreatedAudit
 from rescind.audits.treated_shadows import Pairs, Treated, measure
 from rescind.core.audit import FORGOT, HAS, NEVER, AuditResult, Case, Sizes
 from rescind.core.errors import BadData, BadParameter, InsufficientEvidence
@@ -72,6 +72,14 @@ def test_what_a_weak_method_leaves_is_found_and_an_untouched_model_too() -> None
 def test_a_retrained_model_is_not_told_and_the_power_supports_it() -> None:
     found = asked_of(case(0.0, 0.7))
     assert found.outcome == "removed_supported" and (found.p or 0.0) > 0.05
+
+
+def test_records_that_were_never_there_are_not_called_removed() -> None:
+    removed = case(0.0, 0.7)
+    never = asked_of(replace(removed, before=removed.after))
+    assert never.outcome == "no_power" and never.power is None and UNSEEN in never.told
+    left = case(0.7, 0.7)
+    assert asked_of(replace(left, before=removed.after)).outcome == "residue_found"
 
 
 def test_what_was_pushed_too_far_is_found() -> None:

@@ -83,6 +83,8 @@ def test_a_user_marks_records_and_asks_before_and_after(
     before = tmp_path / "before.json"
     told = parsed("seeds", "ask", own, "--secret", secret, "--out", before, *at, "--json")
     assert told["findings"][0]["p"] < 1e-9
+    lost = rescind("seeds", "ask", own, "--secret", tmp_path / "lost.key", *at)
+    assert lost.exit_code == 1 and "There is no file" in lost.output
     chosen = tmp_path / "keys.csv"
     chosen.write_text("key\n" + "".join(f"r{i}\n" for i in range(24)))
     ok("request", "add", "--from", chosen, "--near", "keep", "--yes", *at)

@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, ClassVar
 
 from rescind.audits.finding import Finding
-from rescind.audits.results import result_of
+from rescind.audits.results import UNSEEN, result_of
 from rescind.core.audit import AuditResult, Case, Need, Sizes
 from rescind.core.errors import BadData, InsufficientEvidence, MissingExtra
 from rescind.metrics.equivalence import DECIDES, compare, require_references
@@ -74,7 +74,8 @@ class RetrainedAudit:
         ]
         after = _statistic(case, case.after, case.outside_after)
         before = _statistic(case, case.before, case.outside_before)
-        found = compare([after], retrained, margin=1.0)  # of which the margin plays no part here
+        # of which the margin plays no part here
+        found, earlier = (compare([one], retrained, margin=1.0) for one in (after, before))
         finding = Finding(
             audit=NAME,
             null="no_trace",
@@ -87,7 +88,8 @@ class RetrainedAudit:
             power=power(before - fmean(retrained), retrained, level / tests),
         )
         apart = HIGHER if found.gap > 0 else LOWER
-        return result_of(finding, NOT_CLAIMABLE, seed, apart if finding.p < level else WITHIN)
+        within = WITHIN if earlier.p_different < level / tests else UNSEEN
+        return result_of(finding, NOT_CLAIMABLE, seed, apart if finding.p < level else within)
 
 
 def _statistic(case: Case, scores: Tensor, outside: Tensor) -> float:

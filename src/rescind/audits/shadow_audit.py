@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rescind.audits.margin_audit import SAID
 from rescind.audits.neighbours import NEIGHBOURS, centred, nearest_retained
-from rescind.audits.results import result_of
+from rescind.audits.results import UNSEEN, result_of
 from rescind.audits.shadow_difference import FEWEST, measure
 from rescind.audits.shadows import trained_shadows
 from rescind.core.audit import MODELS, AuditResult, Case, Need, Sizes
@@ -53,6 +53,8 @@ class ShadowAudit:
     def audit(self, case: Case, *, level: float, tests: int, seed: int) -> AuditResult:
         """The test, and its power at level / tests.
 
+        Nothing is supported where the model before does not show the records, at level / tests.
+
         Raises:
             BadData: a class has too few retained neighbours.
             InsufficientEvidence: fewer than four shadow models, or they tell in from out not at
@@ -69,6 +71,9 @@ class ShadowAudit:
         found = measure(shadows, observed, asked, level=level, seed=seed)
         power = measure(shadows, observed, asked, level=level / tests, seed=seed).power
         finding = replace(found.finding(), power=power)
+        earlier = measure(shadows, centred(case.before, rows, near), asked, level=level, seed=seed)
+        if finding.as_removal and earlier.p_present >= level / tests:
+            return result_of(replace(finding, as_removal=None), NOT_CLAIMABLE, seed, UNSEEN)
         return result_of(finding, NOT_CLAIMABLE, seed, SAID[found.told])
 
 

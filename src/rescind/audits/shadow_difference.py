@@ -70,12 +70,14 @@ class ShadowDifference:
     """T of ``n`` requested records beside ``shadows`` models; ``extent`` is T / E[T | removed].
 
     ``z`` is T in standard deviations of its null; ``power`` the share of sets that a shadow had not
-    seen, and that the test finds at ``level``.
+    seen, and that the test finds at ``level``. ``p_present`` is of the other null, that the model
+    never had the records: a small one is evidence that it has them.
     """
 
     n: int
     shadows: int
     p: float
+    p_present: float
     z: float
     extent: float
     interval: tuple[float, float]
@@ -143,6 +145,7 @@ def measure(
         n=n,
         shadows=len(shadows.margins),
         p=(1 + int((null >= z).sum())) / (1 + len(null)),
+        p_present=(1 + int((found <= z).sum())) / (1 + len(found)),
         z=z,
         extent=t / e,
         interval=(t / e - half, t / e + half),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "u_lira"
 UNIT = "nats per record above models that never saw them"
+UNSEEN = "along what the method changes, the model before does not show the records either"
 RECORDS = 5  # of one record the effect would be its score, and stay in the certificate
 NOT_CLAIMABLE = (
     "Beside models that the method itself has treated: a server that runs another method than it"
@@ -58,6 +59,8 @@ class TreatedAudit:
     def audit(self, case: Case, *, level: float, tests: int, seed: int) -> AuditResult:
         """The test, and its power at level / tests over models that were not unlearned.
 
+        The power is unknown where the model before does not show the records, at level / tests.
+
         Raises:
             BadData: a class has too few retained neighbours.
             InsufficientEvidence: fewer than four pairs, or too few candidates.
@@ -72,6 +75,8 @@ class TreatedAudit:
         pairs = Pairs(untreated, treated, case.fate[:, rows])
         observed, asked = centred(case.after, rows, near), case.requested[rows]
         found = measure(pairs, observed, asked, level=level / tests, seed=seed)
+        earlier = centred(case.before, rows, near)
+        seen = measure(pairs, earlier, asked, level=level / tests, seed=seed).p < level / tests
         finding = Finding(
             audit=NAME,
             null="no_trace",
@@ -81,9 +86,10 @@ class TreatedAudit:
             interval=found.interval,
             unit=UNIT,
             level=level,
-            power=found.power,
+            power=found.power if seen else None,
         )
-        return result_of(finding, NOT_CLAIMABLE, seed, _note(found))
+        note = _note(found) if seen else f"{UNSEEN}; {_note(found)}"
+        return result_of(finding, NOT_CLAIMABLE, seed, note)
 
 
 def _neighbours(case: Case, rows: Tensor) -> Tensor:

@@ -31,11 +31,12 @@ from rescind.benchmarks.plots import costs, dots, gaps, signs, told
 from rescind.benchmarks.result import Line, Part, Result
 from rescind.benchmarks.stored import rounded
 from rescind.benchmarks.table import Grid, cost_grid, verdict_grid
+from rescind.blocks import Facts
 from rescind.core.request import GOALS, Goal
 from rescind.drawing import number
 from rescind.metrics.scores import CAP, WEIGHTS
 from rescind.picture import Table, words
-from rescind.sections import Facts, counted, when
+from rescind.sections import counted, when
 
 REFERENCE = {
     "influence": "Each figure is a gap to models retrained without the records.",
