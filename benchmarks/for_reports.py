@@ -52,7 +52,7 @@ POWER: dict[str, tuple[Curve, ...]] = {
     ),
     "shadows": tuple(
         Curve(
-            f"Records {kind} (160 perceptrons)", "shadow_null", {"records_are": kind}, "supported"
+            f"Records {kind} (240 perceptrons)", "shadow_null", {"records_are": kind}, "supported"
         )
         for kind in ("removed", "kept", "never there")
     ),

@@ -373,6 +373,7 @@ def beside_shadows(cells: Cells, model: Model, n: int, count: int) -> ShadowDiff
         requested,
         level=LEVEL,
         seed=model.number,
+        ranks_alone=True,  # as its result was made; shadow_null.py asks the audit of a request
     )
 
 

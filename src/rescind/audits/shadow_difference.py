@@ -17,10 +17,12 @@ records that were kept, and E = sum of gap_i^2 / v for records that were removed
 extent. Each shadow in turn is judged by the others: sets of records that it had give the null, sets
 that it had not give the power.
 
-The p is about sets of records. Draws from one shadow are not independent, and S models cannot show
-a rate of false positives below about 3 / S; that needs many models with a known answer. Shadows
-must be fresh: those that chose a method or a parameter do not decide. A server that moves margins
-to where shadows without the records have them passes this test.
+The p is about sets of records. Draws from one shadow are not independent, so that a request must
+also lie beyond what Student's t foretells of one more model (``few_models``). S models cannot show
+a rate of false positives below about 3 / S; that needs many models with a known answer, as in
+``benchmarks/shadow_null.py``. Shadows must be fresh: those that chose a method or a parameter do
+not decide. A server that moves margins to where shadows without the records have them passes this
+test.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rescind.audits.extent import Told, as_removal, told
+from rescind.audits.few_models import critical, p_above
 from rescind.audits.finding import Finding
 from rescind.audits.intervals import Z95
 from rescind.audits.rows import checked_mask
@@ -113,6 +116,7 @@ def measure(
     level: float = 0.05,
     sets: int = SETS,
     seed: int = 0,
+    ranks_alone: bool = False,
 ) -> ShadowDifference:
     """Judge the model after by the shadows.
 
@@ -124,11 +128,13 @@ def measure(
         level: of the test, one-sided: an overshoot lies on the same side, and the extent tells it.
         sets: drawn from each shadow, of as many records as are requested if it had so many.
         seed: of the draws.
+        ranks_alone: leave out what ``few_models`` asks beside them; then p is too small.
 
     Raises:
         BadData: shapes that do not fit, no requested record, a margin that is not finite.
         BadParameter: ``level`` outside (0, 1), or too few sets for it.
         InsufficientEvidence: the shadows do not tell in from out at all.
+        MissingExtra: scipy is not installed.
     """
     import torch
 
@@ -137,19 +143,21 @@ def measure(
     n = int(asked.sum())
     t, e, v = (float(x) for x in foretold(shadows).scores(margins)[:, asked].sum(1))
     kept, removed = _drawn_sets(shadows, n, sets, torch.Generator().manual_seed(seed))
-    z = t / v**0.5
-    null = kept[0] / kept[2].sqrt()
-    found = removed[0] / removed[2].sqrt()
+    z, count = t / v**0.5, len(shadows.margins)
+    null, found = (part[0] / part[2].sqrt() for part in (kept, removed))
+    # how far sets that a shadow had not fall behind what a removal is expected to take
+    behind = (removed[1] - removed[0]) / removed[2].sqrt()
     half = Z95 * max(float((part[0] / part[1]).std()) for part in (kept, removed))
+    least = critical(null, level, count, ranks_alone=ranks_alone)
     return ShadowDifference(
         n=n,
-        shadows=len(shadows.margins),
-        p=(1 + int((null >= z).sum())) / (1 + len(null)),
-        p_present=(1 + int((found <= z).sum())) / (1 + len(found)),
+        shadows=count,
+        p=p_above(z, null, count, ranks_alone=ranks_alone),
+        p_present=p_above((e - t) / v**0.5, behind, count, ranks_alone=ranks_alone),
         z=z,
         extent=t / e,
         interval=(t / e - half, t / e + half),
-        power=float((found > torch.quantile(null, 1 - level)).double().mean()),
+        power=float((found > least).double().mean()),
         level=level,
     )
 

@@ -89,9 +89,9 @@ def compare(candidate: Sequence[float], retrained: Sequence[float], margin: floa
     if error == 0.0:
         within, same = abs(gap) < margin, gap == 0.0
         return Equivalence(gap, narrow, wide, float(not within), float(same))
-    below = _t_below((-gap - margin) / error, freedom)
-    above = _t_below((gap - margin) / error, freedom)
-    different = 2.0 * _t_below(-abs(gap) / error, freedom)
+    below = t_below((-gap - margin) / error, freedom)
+    above = t_below((gap - margin) / error, freedom)
+    different = 2.0 * t_below(-abs(gap) / error, freedom)
     return Equivalence(gap, narrow, wide, max(below, above), different)
 
 
@@ -155,7 +155,7 @@ def _gap(candidate: Sequence[float], retrained: Sequence[float]) -> float:
 
 def _around(middle: float, error: float, freedom: float, p: float) -> Interval:
     """Up to the quantile ``p`` of Student's t on each side; a point where there is no error."""
-    half = error * _t_quantile(p, freedom) if error else 0.0
+    half = error * t_quantile(p, freedom) if error else 0.0
     return middle - half, middle + half
 
 
@@ -173,11 +173,21 @@ def _error(candidate: Sequence[float], retrained: Sequence[float]) -> tuple[floa
     return sqrt(total), 1 / (share**2 / (m - 1) + (1 - share) ** 2 / (n - 1))
 
 
-def _t_below(t: float, freedom: float) -> float:
+def t_below(t: float, freedom: float) -> float:
+    """Student's distribution function.
+
+    Raises:
+        MissingExtra: scipy is not installed.
+    """
     return float(_special().stdtr(freedom, t))
 
 
-def _t_quantile(p: float, freedom: float) -> float:
+def t_quantile(p: float, freedom: float) -> float:
+    """The value below which Student's t lies with probability p.
+
+    Raises:
+        MissingExtra: scipy is not installed.
+    """
     return float(_special().stdtrit(freedom, p))
 
 
