@@ -42,6 +42,18 @@ def test_where_records_were_kept_p_is_uniform(n: int) -> None:
         assert abs(share - level) < 3 * error, level
 
 
+def test_models_are_counted_beside_sets() -> None:
+    stricter = torch.zeros(3)
+    for seed in range(8):
+        given = made(5, 0.6, 10 * seed)
+        both, ranks = measure(*given), measure(*given, ranks_alone=True)
+        assert both.extent == ranks.extent
+        pairs = (both.p, ranks.p), (both.p_present, ranks.p_present), (ranks.power, both.power)
+        assert all(strict >= loose for strict, loose in pairs)
+        stricter += torch.tensor([strict > loose for strict, loose in pairs])
+    assert int(stricter.min()) >= 2
+
+
 @pytest.mark.parametrize("extent", [0.0, 0.5, 1.0, 3.0])
 def test_the_planted_share_is_found_and_lies_in_the_interval(extent: float) -> None:
     each = [found(20, extent, s) for s in range(100, 120)]
