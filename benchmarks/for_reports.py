@@ -80,7 +80,6 @@ def power() -> list[dict[str, Any]]:
         {
             "audit": audit,
             "curve": curve.name,
-            "command": stored(curve.result)["command"],
             "points": curve.points(),
         }
         for audit, curves in POWER.items()
@@ -115,9 +114,17 @@ def cheats() -> list[dict[str, Any]]:
     ]
 
 
+def commands() -> list[str]:
+    """Which benchmarks gave the figures and the picture."""
+    results = [curve.result for curves in POWER.values() for curve in curves]
+    every = dict.fromkeys([*results, "honest_verdicts", "cheats", "reconstructor"])
+    return [stored(name)["command"] for name in every]
+
+
 def tables() -> str:
     """All of it but the picture, as it is stored: a row on a line."""
     parts = [' "command": "python benchmarks/for_reports.py"']
+    parts.append(f' "measured_by": {json.dumps(commands())}')
     for name, rows in (("power", power()), ("verdicts", verdicts()), ("cheats", cheats())):
         lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
         parts.append(f' "{name}": [\n{lines}\n ]')

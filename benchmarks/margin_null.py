@@ -111,6 +111,18 @@ def rows(every: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
     ]
 
 
+def head(what: str, script: str, quick: bool, size: Any, started: float) -> dict[str, Any]:
+    """What stands above the rows; ``started`` is the process time at the beginning."""
+    return {
+        "what": what,
+        "command": command(script, quick),
+        "system": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
+        "threads": 1,
+        "size": dataclasses.asdict(size),
+        "cpu_seconds_of_this_run": round(time.process_time() - started),
+    }
+
+
 def main() -> None:
     """Train, ask, store."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -128,13 +140,8 @@ def main() -> None:
         for p in kept(cells / f"{name}-{i}.json", lambda i=i: one_original(data, size, i))  # type: ignore[misc]
     ]
     found = rows(every)
-    result = {
-        "what": "Models of other seeds that kept every record, accused by the audit of margins.",
-        "command": command("margin_null.py", args.quick),
-        "system": f"{platform.system()} {platform.machine()}, torch {torch.__version__}",
-        "threads": 1,
-        "size": dataclasses.asdict(size),
-        "cpu_seconds_of_this_run": round(time.process_time() - started),
+    what = "Models of other seeds that kept every record, accused by the audit of margins."
+    result = head(what, "margin_null.py", args.quick, size, started) | {
         "met": all(r["accused"]["upper_95"] <= MOST for r in found if r["level"] == LEVELS[0]),
         "rows": found,
     }

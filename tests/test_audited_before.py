@@ -28,7 +28,7 @@ from rescind.audited_before import (
     section,
     verdict_table,
 )
-from rescind.blocks import Notice
+from rescind.blocks import Command, Notice
 from rescind.core.audit import AuditResult
 from rescind.core.errors import BadParameter
 from rescind.picture import Lines
@@ -75,6 +75,16 @@ def test_the_matrix_is_the_whole_one_of_the_bench_of_cheats() -> None:
     assert [name.startswith(HONEST) for name, _ in found.rows] == [False] * 13 + [True] * 2
     assert result["scale"]["models"]["servers"] == 4  # "four runs"
     assert len({row["world"] for row in result["rows"]}) == 7  # "seven worlds"
+
+
+def test_the_command_behind_each_figure_is_named() -> None:
+    found = section(results("margins"))
+    assert found is not None
+    named = [block.text for block in found.blocks if isinstance(block, Command)]
+    assert {stored(name)["command"] for name in ("margin_null", "cheats", "reconstructor")} <= {
+        *named
+    }
+    assert len(named) == len({*named}) == 7
 
 
 def test_each_server_is_described() -> None:

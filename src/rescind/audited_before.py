@@ -13,7 +13,7 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
-from rescind.blocks import Block, Items, Notice, Paragraph, Section
+from rescind.blocks import Block, Command, Items, Notice, Paragraph, Section
 from rescind.core.audit import AuditResult
 from rescind.picture import Lines, Table
 from rescind.shading import Image, Matrix, Share
@@ -71,6 +71,8 @@ GRID = (
     " rebuilt either, and of ten records that share one change nothing was rebuilt in any."
 )
 
+MEASURED_BY = "All this is measured by these commands, in a copy of rescind's repository:"
+
 
 def section(found: Sequence[AuditResult]) -> Section | None:
     """Power, verdicts and cheats, for the audits that gave a result; None where none did."""
@@ -84,7 +86,15 @@ def section(found: Sequence[AuditResult]) -> Section | None:
     blocks += [Notice(f"Not among these requests: {', '.join(without)}.")] if without else []
     return Section(
         TITLE,
-        [*blocks, cheat_matrix(), Paragraph(OTHERS), Items(described), reconstruction()],
+        [
+            *blocks,
+            cheat_matrix(),
+            Paragraph(OTHERS),
+            Items(described),
+            reconstruction(),
+            Paragraph(MEASURED_BY),
+            *map(Command, _stored()["measured_by"]),
+        ],
     )
 
 
